@@ -1,0 +1,1 @@
+//! Driver, routes, journal and blobs around the scheduler.

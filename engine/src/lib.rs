@@ -1,0 +1,1 @@
+//! Admission of guest modules, wasmtime, and the compute child.

@@ -1,0 +1,1 @@
+//! The job macros of manyhands-guest-sdk.

@@ -1,0 +1,1 @@
+//! Messages, ids, blocks and the merge tree, limits. No I/O; builds for wasm32.

@@ -1,0 +1,1 @@
+//! The coordinator's brain: pure, no clock, no socket.

@@ -1,0 +1,1 @@
+//! The worker's brain: one pure session for native and browser workers.

@@ -1,0 +1,1 @@
+//! The native worker: socket, compute child, drain.

@@ -1,0 +1,1 @@
+//! The browser worker: the hub of a tab, compiled to Wasm.
