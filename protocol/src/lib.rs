@@ -1,1 +1,29 @@
-//! Messages, ids, blocks and the merge tree, limits. No I/O; builds for wasm32.
+//! What coordinator and workers agree on: ids, the block algebra and its merge
+//! tree, the splitter of inputs, messages with their codec, limits, and the
+//! types of the HTTP API.
+//!
+//! Pure: no I/O, no clock, no async; builds for `wasm32-unknown-unknown`.
+
+pub mod api;
+pub mod codec;
+mod ids;
+pub mod limits;
+mod merge;
+pub mod message;
+mod node;
+mod sequence;
+mod split;
+
+pub use ids::{BlobHash, HexError, Incarnation, JobId, LeaseId, SessionToken, WorkerId};
+pub use merge::{MergeTree, Step};
+pub use message::{Failure, FailureKind, MergeMode};
+pub use node::{MAX_TASKS, Node, Tree};
+pub use sequence::Sequence;
+pub use split::{
+    Cut, MAX_TASK_INPUT, SEGMENT_TARGET, Segment, Split, SplitError, Splitter, cut_segment,
+    segments_of,
+};
+
+/// The version both sides name in their hello; raised whenever the encoding of
+/// any message changes (a test notices).
+pub const PROTOCOL_VERSION: u16 = 1;

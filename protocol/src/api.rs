@@ -1,0 +1,282 @@
+//! The types of the HTTP API (`/api/v1`), shared by coordinator, client, CLI and,
+//! as JSON, the page.
+
+use crate::message::{EngineKind, Failure, MergeMode};
+use crate::{BlobHash, JobId, Split, WorkerId};
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "openapi")]
+use utoipa::ToSchema;
+
+/// Answer to an upload: content-addressed, so sending it twice is harmless.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct BlobView {
+    /// BLAKE3 of the bytes.
+    pub hash: BlobHash,
+    /// Their number.
+    pub len: u64,
+}
+
+/// An admitted module.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct ModuleView {
+    /// BLAKE3 of the module as it was sent: what a submission names.
+    pub hash: BlobHash,
+    /// Its length in bytes.
+    pub len: u64,
+    /// How its partials are merged.
+    pub merge: MergeMode,
+    /// Whether its tasks are records of an input.
+    pub takes_inputs: bool,
+}
+
+/// A file of a job's inputs, uploaded as a blob before.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct InputFile {
+    /// Decides the order (bytewise).
+    pub path: String,
+    /// The uploaded blob.
+    pub blob: BlobHash,
+}
+
+/// A file every task may read, uploaded as a blob before.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct BroadcastFile {
+    /// The name the guest asks for.
+    pub name: String,
+    /// The uploaded blob.
+    pub blob: BlobHash,
+}
+
+/// A submission.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Submission {
+    /// For people.
+    pub name: String,
+    /// An uploaded module.
+    pub module: BlobHash,
+    /// The guest's parameters, any JSON.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: Json,
+    /// Inputs; a module that takes none is refused with some, and the other way
+    /// round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputFile>,
+    /// How inputs are cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// Broadcast files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<BroadcastFile>,
+    /// The job's share of the workers against other jobs, 1 to 1000; 100 if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Bytes of memory a guest may have; 512 MiB if absent, 4 GiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// How long one task may run, in milliseconds; a minute if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_timeout_ms: Option<u64>,
+}
+
+/// Parameters as they came; the coordinator brings them into canonical form
+/// (keys sorted, no white space).
+pub type Json = serde_json::Value;
+
+/// Where a job stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub enum JobState {
+    /// Tasks are left.
+    Running,
+    /// All tasks are done; the result is being finished.
+    Finishing,
+    /// The result is there.
+    Done {
+        /// Its length in bytes.
+        len: u64,
+        /// BLAKE3 of its bytes.
+        hash: BlobHash,
+    },
+    /// It will have no result.
+    Failed {
+        /// The guilty task, where one is.
+        task: Option<u64>,
+        /// What happened.
+        failure: Failure,
+    },
+    /// Its author took it back.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether nothing will change any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !matches!(self, Self::Running | Self::Finishing)
+    }
+}
+
+/// What a worker has done for one job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Contribution {
+    /// Who.
+    pub worker: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// What ran the guests.
+    pub engine: EngineKind,
+    /// Blocks accepted.
+    pub blocks: u64,
+    /// Tasks accepted.
+    pub tasks: u64,
+    /// Slot time those took, in milliseconds, as the worker says.
+    pub busy_ms: u64,
+}
+
+/// What the guest said of its result when it was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct OutputShape {
+    /// The result's media type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// Pixels, for `image/x-rgba`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Pixels, for `image/x-rgba`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// A file name's ending, without the dot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
+    /// Bytes each task gives, if always the same (concat).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_task: Option<u64>,
+}
+
+/// One job, as it stands.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// For people.
+    pub name: String,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: JobState,
+    /// How partials are merged.
+    pub merge: MergeMode,
+    /// `n`.
+    pub tasks: u64,
+    /// Tasks whose partials are in.
+    pub done: u64,
+    /// Tasks at work right now.
+    pub running: u64,
+    /// Bytes of the result that are there already (concat: the prefix).
+    pub prefix: u64,
+    /// What the result is.
+    pub output: OutputShape,
+    /// When it was submitted, in milliseconds since 1970.
+    pub submitted_ms: u64,
+    /// How long it has run, or ran, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Milliseconds to go at the present speed, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<u64>,
+    /// Blocks that had to be done again (lost workers, failures).
+    pub retries: u64,
+    /// The parameters.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: Json,
+    /// Who has done how much, the most first.
+    pub contributions: Vec<Contribution>,
+}
+
+/// One page of jobs, the newest first.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct JobPage {
+    /// At most as many as asked for.
+    pub jobs: Vec<JobView>,
+    /// `before` of the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<JobId>,
+}
+
+/// One worker, as it stands.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct WorkerView {
+    /// Its id.
+    pub id: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// What runs the guests.
+    pub engine: EngineKind,
+    /// Threads that may compute now.
+    pub slots: u16,
+    /// Whether it is connected (it may come back for a while if not).
+    pub connected: bool,
+    /// Leases it holds.
+    pub leases: u64,
+    /// Blocks accepted from it.
+    pub blocks: u64,
+    /// Tasks accepted from it.
+    pub tasks: u64,
+    /// The job it works on, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// When it joined, in milliseconds since 1970.
+    pub joined_ms: u64,
+}
+
+/// What the page and `manyhands workers` show at a glance.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Status {
+    /// The coordinator's version.
+    pub version: String,
+    /// Workers connected now.
+    pub workers: u64,
+    /// Threads they may compute on.
+    pub slots: u64,
+    /// Jobs that are not over.
+    pub running: u64,
+}
+
+/// One event of `GET /api/v1/jobs/{id}/events`; the event's name is the tag.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub enum JobEvent {
+    /// The job as it stands; at most some ten times a second, and at the end.
+    Job(Box<JobView>),
+    /// A line from a guest.
+    Log {
+        /// The line.
+        text: String,
+    },
+}
+
+/// The body of every answer that is not a success.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct ErrorBody {
+    /// A word for programs: `bad_module`, `bad_params`, `bad_input`,
+    /// `not_found`, `forbidden`, `too_large`, `not_done`, `unavailable`.
+    pub code: String,
+    /// What happened, where, and what to do.
+    pub message: String,
+}

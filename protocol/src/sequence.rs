@@ -1,0 +1,123 @@
+//! The in-order prefix of a `concat` job: partials of disjoint nodes in, those
+//! that continue the prefix out.
+
+use crate::{Node, Tree};
+use std::collections::BTreeMap;
+
+/// Holds partials that came early until those before them have come.
+///
+/// ```
+/// use manyhands_protocol::{Node, Sequence, Tree};
+/// let mut sequence = Sequence::new(Tree::new(3).unwrap());
+/// assert_eq!(sequence.insert(Node::leaf(1), "b"), vec![]);
+/// assert_eq!(sequence.insert(Node::leaf(0), "a"), vec!["a", "b"]);
+/// assert_eq!(sequence.next_task(), 2);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sequence<P> {
+    tree: Tree,
+    next: u64,
+    /// By first task; each lies past `next`, disjoint from the others.
+    early: BTreeMap<u64, (Node, P)>,
+}
+
+impl<P> Sequence<P> {
+    /// Nothing has come yet.
+    #[must_use]
+    pub fn new(tree: Tree) -> Self {
+        Self {
+            tree,
+            next: 0,
+            early: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in the partial of `node` and gives what now continues the prefix,
+    /// in order. A copy of what came before is dropped; an ancestor replaces
+    /// those of its descendants that still wait.
+    ///
+    /// # Panics
+    /// When `node` is not in the tree: check what a peer sent before.
+    pub fn insert(&mut self, node: Node, partial: P) -> Vec<P> {
+        assert!(self.tree.has(node), "{node:?} is not in the tree");
+        if self.covers(node) {
+            return Vec::new();
+        }
+        let range = self.tree.range(node);
+        let replaced: Vec<u64> = self
+            .early
+            .range(range.clone())
+            .map(|(first, _)| *first)
+            .collect();
+        for first in replaced {
+            self.early.remove(&first);
+        }
+        self.early.insert(range.start, (node, partial));
+        let mut ready = Vec::new();
+        while let Some((node, partial)) = self.early.remove(&self.next) {
+            self.next = self.tree.range(node).end;
+            ready.push(partial);
+        }
+        ready
+    }
+
+    /// Whether `node` cannot be used any more: its tasks are here, or some of
+    /// them have left with the prefix.
+    #[must_use]
+    pub fn covers(&self, node: Node) -> bool {
+        let range = self.tree.range(node);
+        let before = self.early.range(..=range.start).next_back();
+        range.start < self.next || before.is_some_and(|(_, (held, _))| held.contains(node))
+    }
+
+    /// The first task that has not left with the prefix; `n` at the end.
+    #[must_use]
+    pub fn next_task(&self) -> u64 {
+        self.next
+    }
+
+    /// How many partials wait for those before them.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.early.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_order_gives_the_same_bytes(n in 1u64..120, seed in any::<u64>(), copies in 0usize..5) {
+            let tree = Tree::new(n).unwrap();
+            // Cut points by a multiplicative hash of the seed: any cover will do.
+            let cut = seed % (n + 1);
+            let mut nodes = tree.cover(0..cut);
+            nodes.extend(tree.cover(cut..n));
+            nodes.extend(nodes.clone().into_iter().take(copies));
+            nodes.sort_by_key(|node| (node.first() ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut sequence = Sequence::new(tree);
+            let mut out = Vec::new();
+            for node in nodes {
+                let text: Vec<u64> = tree.range(node).collect();
+                out.extend(sequence.insert(node, text).into_iter().flatten());
+            }
+            prop_assert_eq!(out, (0..n).collect::<Vec<_>>());
+            prop_assert_eq!(sequence.next_task(), n);
+            prop_assert_eq!(sequence.waiting(), 0);
+        }
+    }
+
+    #[test]
+    fn what_has_left_is_not_taken_again() {
+        let mut sequence = Sequence::new(Tree::new(4).unwrap());
+        assert_eq!(sequence.insert(Node::leaf(0), "0"), ["0"]);
+        assert!(sequence.insert(Node::new(1, 0).unwrap(), "01").is_empty());
+        assert_eq!(sequence.next_task(), 1);
+        assert!(sequence.insert(Node::leaf(3), "3").is_empty());
+        assert!(sequence.insert(Node::new(1, 1).unwrap(), "23").is_empty());
+        assert_eq!(sequence.insert(Node::leaf(1), "1"), ["1", "23"]);
+    }
+}
