@@ -1,1 +1,17 @@
-//! Admission of guest modules, wasmtime, and the compute child.
+//! What runs guests, for the coordinator and for native workers.
+//!
+//! - [`admit`]: which modules may be guests, and the limits written into them.
+//! - [`runtime`]: wasmtime with its settings; runs a guest in the calling thread.
+//! - [`reference`](mod@reference): the plainest way to a job's result, to compare with.
+//! - [`child`]: the process that runs guests on its threads under a time limit.
+//! - [`compute`]: the parent's handle on that process, which it replaces when it dies.
+//!
+//! A coordinator or a worker calls no guest in its own process: it spawns a
+//! [`compute::Compute`]. This crate knows nothing of leases, of jobs' lives or
+//! of the network.
+
+pub mod admit;
+pub mod child;
+pub mod compute;
+pub mod reference;
+pub mod runtime;

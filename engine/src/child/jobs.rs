@@ -1,0 +1,142 @@
+//! The jobs and input segments a child has been given. Only the thread that
+//! reads commands changes them; a piece takes along what it needs.
+
+use super::Shared;
+use super::slot::{Piece, Task};
+use super::wire::{JobLimits, LoadLengths, Report, WorkHeader};
+use crate::runtime::{Inputs, Program, Segment};
+use bytes::Bytes;
+use manyhands_protocol::{BlobHash, JobId, Split};
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// A time limit beyond a year is a year: deadlines must not overflow.
+const LONGEST_MICROS: u64 = 366 * 24 * 3600 * 1_000_000;
+
+/// A job as slots see it.
+pub(super) struct Job {
+    pub(super) id: JobId,
+    pub(super) params: Bytes,
+    pub(super) files: Arc<BTreeMap<String, Bytes>>,
+    /// The longest one task may take.
+    pub(super) task_limit: Duration,
+    split: Split,
+    /// Set once the module is compiled; slots wait for it.
+    program: OnceLock<Result<Program, String>>,
+}
+
+impl Job {
+    /// The compiled program, once it is there; or why there is none.
+    pub(super) fn program(&self) -> Result<&Program, &str> {
+        self.program.wait().as_ref().map_err(String::as_str)
+    }
+}
+
+/// A segment's bytes, and how they are cut: by the job that reads them first.
+struct Held {
+    bytes: Bytes,
+    cut: Vec<(Split, Arc<Segment>)>,
+}
+
+pub(super) struct Jobs {
+    shared: Arc<Shared>,
+    jobs: HashMap<JobId, Arc<Job>>,
+    segments: HashMap<BlobHash, Held>,
+}
+
+impl Jobs {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, jobs: HashMap::new(), segments: HashMap::new() }
+    }
+
+    /// Takes a job in; its module is compiled on a thread of its own.
+    pub(super) fn load(
+        &mut self,
+        id: JobId,
+        module: BlobHash,
+        limits: JobLimits,
+        split: Option<Split>,
+        lengths: &LoadLengths,
+        mut bulk: Bytes,
+    ) {
+        let mut part = |len: u64| bulk.split_to(usize::try_from(len).expect("lengths within the bulk"));
+        let wasm = part(lengths.wasm);
+        let params = part(lengths.params);
+        let files = lengths.files.iter().map(|(name, len)| (name.clone(), part(*len))).collect();
+        let job = Arc::new(Job {
+            id,
+            params,
+            files: Arc::new(files),
+            task_limit: Duration::from_micros(limits.task_micros.min(LONGEST_MICROS)),
+            split: split.unwrap_or_default(),
+            program: OnceLock::new(),
+        });
+        self.jobs.insert(id, Arc::clone(&job));
+        let shared = Arc::clone(&self.shared);
+        std::thread::spawn(move || compile(&shared, &job, &wasm, module, limits.memory));
+    }
+
+    pub(super) fn unload(&mut self, id: JobId) {
+        self.jobs.remove(&id);
+    }
+
+    pub(super) fn put_segment(&mut self, hash: BlobHash, bytes: Bytes) {
+        self.segments.insert(hash, Held { bytes, cut: Vec::new() });
+    }
+
+    pub(super) fn drop_segment(&mut self, hash: BlobHash) {
+        self.segments.remove(&hash);
+    }
+
+    /// A piece of work with all it needs.
+    ///
+    /// # Panics
+    /// When the parent names a job or a segment that it has not sent.
+    pub(super) fn piece(&mut self, ticket: u64, job: JobId, work: WorkHeader, mut bulk: Bytes) -> Piece {
+        let job = Arc::clone(self.jobs.get(&job).expect("the parent loads a job before its work"));
+        let task = match work {
+            WorkHeader::Open => Task::Open,
+            WorkHeader::Run { first, count, single_step, segments } => {
+                let tasks = first..first + count;
+                let segments = segments.into_iter().map(|(first, hash)| (first, self.segment(hash, job.split)));
+                let inputs = Inputs::new(tasks.clone(), segments.collect());
+                Task::Run { tasks, single_step, inputs }
+            }
+            WorkHeader::Merge { left } => {
+                let left = bulk.split_to(usize::try_from(left).expect("within the bulk"));
+                Task::Merge { left, right: bulk }
+            }
+            WorkHeader::Finish => Task::Finish { partial: bulk },
+        };
+        Piece { ticket, job, task }
+    }
+
+    fn segment(&mut self, hash: BlobHash, split: Split) -> Arc<Segment> {
+        let held = self.segments.get_mut(&hash).expect("the parent sends a segment before its work");
+        if let Some((_, segment)) = held.cut.iter().find(|(known, _)| *known == split) {
+            return Arc::clone(segment);
+        }
+        let segment = Arc::new(Segment::new(held.bytes.clone(), split));
+        held.cut.push((split, Arc::clone(&segment)));
+        segment
+    }
+}
+
+fn compile(shared: &Shared, job: &Job, wasm: &[u8], module: BlobHash, memory: u64) {
+    // Slots wait for the outcome, so there must be one even if the compiler
+    // trips over a module.
+    let load = AssertUnwindSafe(|| shared.runtime.load_admitted(wasm, module, memory));
+    let program = match catch_unwind(load) {
+        Ok(loaded) => loaded.map_err(|error| error.to_string()),
+        Err(_) => Err("the compiler failed on this module".to_owned()),
+    };
+    let report = match &program {
+        Ok(_) => Report::Loaded { job: job.id },
+        Err(reason) => Report::LoadFailed { job: job.id, reason: reason.clone() },
+    };
+    shared.output.report(&report);
+    let outcome = job.program.set(program);
+    assert!(outcome.is_ok(), "a job's module is compiled once");
+}

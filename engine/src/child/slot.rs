@@ -1,0 +1,277 @@
+//! One slot: takes pieces from its queue, runs each in a fresh instance of its
+//! guest, and reports what it came to.
+
+use super::Shared;
+use super::jobs::Job;
+use super::watch::{Ending, Slice};
+use super::wire::Report;
+use crate::runtime::{Guest, Inputs, Sink, failure};
+use bytes::Bytes;
+use manyhands_protocol::{Failure, FailureKind, JobId};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long one call of a guest's `run` should take: cancellation waits so long.
+const SLICE: Duration = Duration::from_millis(30);
+
+/// A slice holds at most so many times the tasks of the one before.
+const GROWTH: u64 = 16;
+
+/// How often progress is told.
+const TELL: Duration = Duration::from_millis(100);
+
+/// The most log lines of one slot in a second; more are dropped.
+const LINES: u32 = 100;
+
+/// One thing to do.
+pub(super) struct Piece {
+    pub(super) ticket: u64,
+    pub(super) job: Arc<Job>,
+    pub(super) task: Task,
+}
+
+/// What to do with an instance.
+pub(super) enum Task {
+    Open,
+    Run { tasks: Range<u64>, single_step: bool, inputs: Inputs },
+    Merge { left: Bytes, right: Bytes },
+    Finish { partial: Bytes },
+}
+
+/// Why a piece has no bytes.
+enum Stop {
+    Failed(Failure, Option<u64>),
+    Cancelled,
+    /// The child ends: say nothing.
+    Ending,
+}
+
+impl From<Ending> for Stop {
+    fn from(_: Ending) -> Self {
+        Self::Ending
+    }
+}
+
+/// Works until the parent or the watchdog ends the child.
+pub(super) fn serve(shared: &Arc<Shared>, slot: usize, queue: &Receiver<Piece>) {
+    let teller = Arc::new(Teller::new(Arc::clone(shared), slot));
+    while let Ok(piece) = queue.recv() {
+        if shared.watch.begin_piece(slot).is_err() {
+            return;
+        }
+        teller.begin(piece.job.id, piece.ticket);
+        let worker = Worker { shared, slot, piece: &piece, teller: &teller };
+        if matches!(worker.work(), Err(Stop::Ending)) {
+            return;
+        }
+        shared.watch.end_piece(slot);
+    }
+}
+
+/// A slot at work on one piece.
+struct Worker<'a> {
+    shared: &'a Shared,
+    slot: usize,
+    piece: &'a Piece,
+    teller: &'a Arc<Teller>,
+}
+
+impl Worker<'_> {
+    /// Does the piece and reports; `Err` is only ever [`Stop::Ending`].
+    fn work(&self) -> Result<(), Stop> {
+        let (slot, ticket) = (self.slot as u32, self.piece.ticket);
+        let report = match self.done() {
+            Ok(()) => return Ok(()),
+            Err(Stop::Ending) => return Err(Stop::Ending),
+            Err(Stop::Cancelled) => Report::Stopped { slot, ticket },
+            Err(Stop::Failed(failure, at)) => Report::Failed { slot, ticket, failure, at },
+        };
+        self.shared.output.report(&report);
+        Ok(())
+    }
+
+    fn done(&self) -> Result<(), Stop> {
+        self.check_cancelled()?;
+        let program = self.piece.job.program();
+        let program = program.map_err(|reason| Stop::Failed(failure(FailureKind::Crash, reason), self.only_task()))?;
+        let started = Instant::now();
+        let inputs = self.inputs()?;
+        let mut guest = self.guarded(|| {
+            let files: Arc<BTreeMap<_, _>> = Arc::clone(&self.piece.job.files);
+            Guest::new(program, inputs, files, Arc::clone(self.teller) as Arc<dyn Sink>)
+        })?;
+        if !matches!(self.piece.task, Task::Open) {
+            self.guarded(|| guest.open(&self.piece.job.params).map(drop))?;
+        }
+        let bytes = match &self.piece.task {
+            Task::Open => self.guarded(|| guest.open(&self.piece.job.params))?,
+            Task::Run { tasks, single_step, .. } => {
+                self.run(&mut guest, tasks.clone(), *single_step)?;
+                self.guarded(|| guest.take())?
+            }
+            Task::Merge { left, right } => self.guarded(|| guest.merge(left, right))?,
+            Task::Finish { partial } => self.guarded(|| guest.finish(partial))?,
+        };
+        let busy_micros = started.elapsed().as_micros() as u64;
+        let done = Report::Done { slot: self.slot as u32, ticket: self.piece.ticket, busy_micros };
+        self.shared.output.report_with(&done, bytes);
+        Ok(())
+    }
+
+    /// Runs the block's tasks in slices: one task at first, then as many as
+    /// take [`SLICE`].
+    fn run(&self, guest: &mut Guest, tasks: Range<u64>, single_step: bool) -> Result<(), Stop> {
+        let target = SLICE.min(self.piece.job.task_limit / 4);
+        let mut next = tasks.start;
+        let mut count = 1;
+        while next < tasks.end {
+            self.check_cancelled()?;
+            count = if single_step { 1 } else { count.min(tasks.end - next) };
+            let began = Instant::now();
+            self.watched(next, count, || guest.run(next, count))?;
+            let elapsed = began.elapsed();
+            next += count;
+            self.teller.slice_done(next - tasks.start);
+            count = grown(count, elapsed, target);
+        }
+        Ok(())
+    }
+
+    /// A call of the guest that belongs to no task in particular.
+    fn guarded<T>(&self, call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Stop> {
+        match self.only_task() {
+            Some(task) => self.watched(task, 1, call),
+            None => match &self.piece.task {
+                // Run again task by task, unless that is what this is.
+                Task::Run { tasks, single_step: false, .. } => {
+                    self.watched(tasks.start, tasks.end - tasks.start, call)
+                }
+                _ => self.watched(0, 0, call),
+            },
+        }
+    }
+
+    /// A call of the guest, under the job's time limit.
+    fn watched<T>(&self, first: u64, count: u64, call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Stop> {
+        let limit = self.piece.job.task_limit;
+        let slice = Slice::new(self.slot, self.piece.ticket, first, count, limit);
+        self.shared.watch.begin_slice(slice);
+        let outcome = call();
+        self.shared.watch.end_slice(self.slot)?;
+        outcome.map_err(|failure| Stop::Failed(failure, (count == 1).then_some(first)))
+    }
+
+    fn check_cancelled(&self) -> Result<(), Stop> {
+        if self.shared.watch.is_cancelled(self.slot, self.piece.ticket) {
+            return Err(Stop::Cancelled);
+        }
+        Ok(())
+    }
+
+    fn inputs(&self) -> Result<Inputs, Stop> {
+        match &self.piece.task {
+            Task::Run { inputs, .. } => Ok(inputs.clone()),
+            _ => Ok(Inputs::default()),
+        }
+    }
+
+    /// The task of a block that has only one: whatever fails, it is guilty.
+    fn only_task(&self) -> Option<u64> {
+        match &self.piece.task {
+            Task::Run { tasks, .. } if tasks.end - tasks.start == 1 => Some(tasks.start),
+            _ => None,
+        }
+    }
+}
+
+/// How many tasks the next slice has when `count` took `elapsed`.
+fn grown(count: u64, elapsed: Duration, target: Duration) -> u64 {
+    let most = count.saturating_mul(GROWTH);
+    let ideal = u128::from(count) * target.as_nanos() / elapsed.as_nanos().max(1);
+    u64::try_from(ideal).unwrap_or(u64::MAX).clamp(1, most)
+}
+
+/// Passes a guest's lines and progress to the parent, not too often.
+struct Teller {
+    shared: Arc<Shared>,
+    slot: usize,
+    state: Mutex<Telling>,
+}
+
+struct Telling {
+    job: JobId,
+    ticket: u64,
+    /// Tasks of the piece that are done.
+    done: u64,
+    told: Instant,
+    second: Instant,
+    lines: u32,
+}
+
+impl Teller {
+    fn new(shared: Arc<Shared>, slot: usize) -> Self {
+        let now = Instant::now();
+        let state = Telling { job: JobId(0), ticket: 0, done: 0, told: now, second: now, lines: 0 };
+        Self { shared, slot, state: Mutex::new(state) }
+    }
+
+    fn begin(&self, job: JobId, ticket: u64) {
+        let mut state = self.state();
+        (state.job, state.ticket, state.done) = (job, ticket, 0);
+    }
+
+    fn slice_done(&self, done: u64) {
+        self.state().done = done;
+        self.progress(0.0);
+    }
+
+    fn state(&self) -> MutexGuard<'_, Telling> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Teller {
+    fn log(&self, line: &str) {
+        let mut state = self.state();
+        if state.second.elapsed() >= Duration::from_secs(1) {
+            (state.second, state.lines) = (Instant::now(), 0);
+        }
+        state.lines = state.lines.saturating_add(1);
+        let line = match state.lines {
+            0..=LINES => line.to_owned(),
+            n if n == LINES + 1 => format!("(more than {LINES} lines a second are dropped)"),
+            _ => return,
+        };
+        let report = Report::Log { slot: self.slot as u32, job: state.job, line };
+        self.shared.output.report(&report);
+    }
+
+    fn progress(&self, fraction: f64) {
+        let mut state = self.state();
+        if state.told.elapsed() < TELL {
+            return;
+        }
+        state.told = Instant::now();
+        let tasks = state.done as f64 + fraction;
+        let report = Report::Progress { slot: self.slot as u32, ticket: state.ticket, tasks };
+        self.shared.output.report(&report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_grow_to_the_target_and_shrink_past_it() {
+        let target = Duration::from_millis(30);
+        assert_eq!(grown(1, Duration::ZERO, target), 16);
+        assert_eq!(grown(100, Duration::from_millis(10), target), 300);
+        assert_eq!(grown(100, Duration::from_millis(300), target), 10);
+        assert_eq!(grown(1, Duration::from_secs(9), target), 1);
+        assert_eq!(grown(u64::MAX, Duration::ZERO, target), u64::MAX);
+    }
+}

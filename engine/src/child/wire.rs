@@ -1,0 +1,152 @@
+//! What parent and compute child say to each other over the child's standard
+//! input and output, and its framing: the lengths of header and bulk as `u32`
+//! and `u64` (little endian), the header in postcard, the bulk as it is. Both
+//! ends are one binary, so there are no versions.
+
+use bytes::Bytes;
+use manyhands_protocol::{BlobHash, Failure, JobId, Split};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read};
+
+/// Before the header: two lengths.
+pub(crate) const PREFIX: usize = 12;
+
+/// Headers carry lists of segments and texts, never bulk.
+const MAX_HEADER: usize = 64 << 20;
+
+/// From the parent to the child.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// The first command, once.
+    Start { slots: u32, cache: Option<String> },
+    /// Bulk: the module, the parameters, then the files, end to end.
+    Load { job: JobId, module: BlobHash, limits: JobLimits, split: Option<Split>, lengths: LoadLengths },
+    Unload { job: JobId },
+    /// Bulk: the segment.
+    PutSegment { hash: BlobHash },
+    DropSegment { hash: BlobHash },
+    /// Bulk: the arguments, end to end.
+    Work { slot: u32, ticket: u64, job: JobId, work: WorkHeader },
+    /// Stop all work of the slot up to and including this ticket.
+    Cancel { slot: u32, ticket: u64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JobLimits {
+    /// In bytes.
+    pub(crate) memory: u64,
+    /// The longest one task may take, in microseconds.
+    pub(crate) task_micros: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LoadLengths {
+    pub(crate) wasm: u64,
+    pub(crate) params: u64,
+    pub(crate) files: Vec<(String, u64)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum WorkHeader {
+    Open,
+    Run { first: u64, count: u64, single_step: bool, segments: Vec<(u64, BlobHash)> },
+    /// Bulk: the left partial, then the right one.
+    Merge { left: u64 },
+    /// Bulk: the root's partial.
+    Finish,
+}
+
+/// From the child to the parent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The slots wait for work.
+    Ready,
+    Loaded { job: JobId },
+    LoadFailed { job: JobId, reason: String },
+    /// Bulk: what the work came to.
+    Done { slot: u32, ticket: u64, busy_micros: u64 },
+    Failed { slot: u32, ticket: u64, failure: Failure, at: Option<u64> },
+    Stopped { slot: u32, ticket: u64 },
+    /// The slice took longer than a task may; the child ends after this.
+    Overdue { slot: u32, ticket: u64, first: u64, count: u64 },
+    Log { slot: u32, job: JobId, line: String },
+    Progress { slot: u32, ticket: u64, tasks: f64 },
+}
+
+/// The lengths that begin a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Prefix {
+    pub(crate) header: usize,
+    pub(crate) bulk: usize,
+}
+
+impl Prefix {
+    pub(crate) fn decode(bytes: [u8; PREFIX]) -> io::Result<Self> {
+        let (header, bulk) = bytes.split_at(4);
+        let header = u32::from_le_bytes(header.try_into().expect("4 bytes")) as usize;
+        let bulk = u64::from_le_bytes(bulk.try_into().expect("8 bytes"));
+        let bulk = usize::try_from(bulk).map_err(io::Error::other)?;
+        if header > MAX_HEADER {
+            return Err(io::Error::other("not a frame of the compute child"));
+        }
+        Ok(Self { header, bulk })
+    }
+}
+
+/// Appends prefix and header to `buffer`; the bulk is to follow.
+pub(crate) fn encode_header<T: Serialize>(header: &T, bulk: usize, buffer: &mut Vec<u8>) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; PREFIX]);
+    // Our own types and a growing vector: neither can refuse.
+    postcard::to_io(header, &mut *buffer).expect("our own types serialise");
+    let length = u32::try_from(buffer.len() - start - PREFIX).expect("headers are small");
+    buffer[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    buffer[start + 4..start + PREFIX].copy_from_slice(&(bulk as u64).to_le_bytes());
+}
+
+pub(crate) fn decode_header<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    postcard::from_bytes(bytes).map_err(io::Error::other)
+}
+
+/// Reads a whole frame; `None` at the end of the stream.
+pub(crate) fn read_frame<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<(T, Bytes)>> {
+    let mut prefix = [0; PREFIX];
+    match reader.read_exact(&mut prefix) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let prefix = Prefix::decode(prefix)?;
+    let header = read_exactly(reader, prefix.header)?;
+    let bulk = read_exactly(reader, prefix.bulk)?;
+    Ok(Some((decode_header(&header)?, bulk.into())))
+}
+
+fn read_exactly(reader: &mut impl Read, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    let read = reader.take(len as u64).read_to_end(&mut bytes)?;
+    if read < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_and_a_cut_one_is_an_error() {
+        let report = Report::Done { slot: 3, ticket: 9, busy_micros: 77 };
+        let mut bytes = Vec::new();
+        encode_header(&report, 4, &mut bytes);
+        bytes.extend_from_slice(b"bulk");
+        let mut reader = bytes.as_slice();
+        let frame = read_frame::<Report>(&mut reader).unwrap();
+        assert_eq!(frame, Some((report, Bytes::from_static(b"bulk"))));
+        assert_eq!(read_frame::<Report>(&mut reader).unwrap(), None);
+        assert!(read_frame::<Report>(&mut &bytes[..bytes.len() - 1]).is_err());
+        assert!(read_frame::<Report>(&mut &b"running 1 test: garbage"[..]).is_err());
+    }
+}

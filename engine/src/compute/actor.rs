@@ -1,0 +1,350 @@
+//! The task that owns the child: it alone knows what is loaded and what is in
+//! flight, so that a death can be made good.
+
+use super::process::Process;
+use super::{Config, Event, JobSpec, Work};
+use crate::child::wire::{Command, LoadLengths, Report, WorkHeader};
+use crate::runtime::failure;
+use bytes::Bytes;
+use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// So many deaths in a row are enough, if the last child never was ready.
+const MAX_DEATHS: u32 = 5;
+
+/// The wait before another start when a child has died before it answered
+/// anything; it doubles, a few times.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What a handle asks for.
+pub(super) enum Request {
+    Load { job: JobId, spec: JobSpec },
+    Unload { job: JobId },
+    PutSegment { hash: BlobHash, bytes: Bytes },
+    DropSegment { hash: BlobHash },
+    /// Without a slot: on the one with least to do.
+    Work { slot: Option<usize>, owner: Owner, job: JobId, work: Work },
+    Cancel { slot: usize },
+}
+
+/// Who learns of a piece's end.
+pub(super) enum Owner {
+    Caller { piece: u64 },
+    Call { answer: oneshot::Sender<Result<Bytes, Failure>> },
+}
+
+/// A piece that the child has and has not answered.
+struct InFlight {
+    ticket: u64,
+    owner: Owner,
+    job: JobId,
+    /// Kept to be done again, for a call.
+    again: Option<Work>,
+}
+
+pub(super) struct Actor {
+    config: Config,
+    requests: mpsc::UnboundedReceiver<Request>,
+    events: mpsc::UnboundedSender<Event>,
+    process: Process,
+    jobs: BTreeMap<JobId, JobSpec>,
+    segments: BTreeMap<BlobHash, Bytes>,
+    /// By slot, in the order the slot works.
+    in_flight: Vec<VecDeque<InFlight>>,
+    /// Calls that were lost with a child and wait for the next.
+    again: Vec<(usize, Owner, JobId, Work)>,
+    next_ticket: u64,
+    /// Whether this child has said that it is ready.
+    ready: bool,
+    /// Whether this child has named what was overdue: then that is the cause of its end.
+    named_overdue: bool,
+    /// Children in a row that died before they answered any work.
+    deaths: u32,
+}
+
+impl Actor {
+    pub(super) fn start(
+        config: Config,
+        requests: mpsc::UnboundedReceiver<Request>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> io::Result<Self> {
+        let process = Process::start(&config)?;
+        let in_flight = (0..config.slots).map(|_| VecDeque::new()).collect();
+        Ok(Self {
+            config,
+            requests,
+            events,
+            process,
+            jobs: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            in_flight,
+            again: Vec::new(),
+            next_ticket: 1,
+            ready: false,
+            named_overdue: false,
+            deaths: 0,
+        })
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                // Answers first, so that a slot is known to be free in time.
+                biased;
+                report = self.process.next() => match report {
+                    Some((report, bulk)) => self.on_report(report, bulk),
+                    None => {
+                        let Some(next) = self.replace().await else { return };
+                        self = next;
+                    }
+                },
+                request = self.requests.recv() => match request {
+                    Some(request) => self.on_request(request),
+                    // Dropping the process kills it.
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Load { job, spec } => {
+                self.send_load(job, &spec);
+                self.jobs.insert(job, spec);
+            }
+            Request::Unload { job } => {
+                self.jobs.remove(&job);
+                self.process.send(&Command::Unload { job }, Vec::new());
+            }
+            Request::PutSegment { hash, bytes } => {
+                self.process.send(&Command::PutSegment { hash }, vec![bytes.clone()]);
+                self.segments.insert(hash, bytes);
+            }
+            Request::DropSegment { hash } => {
+                self.segments.remove(&hash);
+                self.process.send(&Command::DropSegment { hash }, Vec::new());
+            }
+            Request::Work { slot, owner, job, work } => {
+                let slot = slot.unwrap_or_else(|| self.idlest());
+                self.send_work(slot, owner, job, work);
+            }
+            Request::Cancel { slot } => {
+                if let Some(last) = self.in_flight[slot].back() {
+                    let command = Command::Cancel { slot: slot as u32, ticket: last.ticket };
+                    self.process.send(&command, Vec::new());
+                }
+            }
+        }
+    }
+
+    fn idlest(&self) -> usize {
+        let slots = self.in_flight.iter().enumerate();
+        slots.min_by_key(|(_, queue)| queue.len()).map_or(0, |(slot, _)| slot)
+    }
+
+    fn send_load(&self, job: JobId, spec: &JobSpec) {
+        let mut bulk = vec![spec.wasm.clone(), spec.params.clone()];
+        bulk.extend(spec.files.values().cloned());
+        let lengths = LoadLengths {
+            wasm: spec.wasm.len() as u64,
+            params: spec.params.len() as u64,
+            files: spec.files.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect(),
+        };
+        let (limits, split) = (spec.limits(), spec.split);
+        self.process.send(&Command::Load { job, module: spec.module, limits, split, lengths }, bulk);
+    }
+
+    fn send_work(&mut self, slot: usize, owner: Owner, job: JobId, work: Work) {
+        if let Some(missing) = self.missing(job, &work) {
+            let failure = failure(FailureKind::Crash, missing);
+            self.answer(slot, owner, Err((failure, None)));
+            return;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let again = matches!(owner, Owner::Call { .. }).then(|| work.clone());
+        let (work, bulk) = header(work);
+        self.process.send(&Command::Work { slot: slot as u32, ticket, job, work }, bulk);
+        self.in_flight[slot].push_back(InFlight { ticket, owner, job, again });
+    }
+
+    /// Whether the work names something that is not loaded.
+    fn missing(&self, job: JobId, work: &Work) -> Option<String> {
+        if !self.jobs.contains_key(&job) {
+            return Some(format!("job {job} is not loaded"));
+        }
+        let Work::Run { segments, .. } = work else { return None };
+        let absent = segments.iter().find(|(_, hash)| !self.segments.contains_key(hash))?;
+        Some(format!("the segment {} is not loaded", absent.1))
+    }
+
+    fn on_report(&mut self, report: Report, bulk: Bytes) {
+        match report {
+            Report::Ready => self.ready = true,
+            Report::Loaded { job } => self.tell(Event::Loaded { job }),
+            Report::LoadFailed { job, reason } => self.tell(Event::LoadFailed { job, reason }),
+            Report::Done { slot, ticket, busy_micros } => {
+                if let Some((slot, piece)) = self.take(slot, ticket) {
+                    self.answer(slot, piece.owner, Ok((bulk, Duration::from_micros(busy_micros))));
+                }
+            }
+            Report::Failed { slot, ticket, failure, at } => {
+                if let Some((slot, piece)) = self.take(slot, ticket) {
+                    self.answer(slot, piece.owner, Err((failure, at)));
+                }
+            }
+            Report::Stopped { slot, ticket } => match self.take(slot, ticket) {
+                Some((slot, InFlight { owner: Owner::Caller { piece }, .. })) => {
+                    self.tell(Event::Stopped { slot, piece });
+                }
+                // A call was cancelled along with its slot: it is done again.
+                Some((slot, InFlight { owner, job, again: Some(work), .. })) => {
+                    self.send_work(slot, owner, job, work);
+                }
+                Some(_) | None => {}
+            },
+            Report::Overdue { slot, ticket, first, count } => self.on_overdue(slot, ticket, first, count),
+            Report::Log { slot, job, line } => self.tell(Event::Log { job, slot: slot as usize, line }),
+            Report::Progress { slot, ticket, tasks } => self.on_progress(slot, ticket, tasks),
+        }
+    }
+
+    fn on_overdue(&mut self, slot: u32, ticket: u64, first: u64, count: u64) {
+        self.named_overdue = true;
+        let Some((slot, piece)) = self.take(slot, ticket) else { return };
+        match piece.owner {
+            Owner::Caller { piece } if count > 1 => {
+                self.tell(Event::Overdue { slot, piece, tasks: first..first + count });
+            }
+            owner => {
+                let limit = self.jobs.get(&piece.job).map_or(Duration::ZERO, |job| job.task_timeout);
+                let failure = failure(FailureKind::Timeout, format!("took longer than {limit:?}"));
+                self.answer(slot, owner, Err((failure, (count == 1).then_some(first))));
+            }
+        }
+    }
+
+    fn on_progress(&self, slot: u32, ticket: u64, tasks: f64) {
+        let slot = slot as usize;
+        let current = self.in_flight.get(slot).and_then(VecDeque::front);
+        if let Some(InFlight { owner: Owner::Caller { piece }, ticket: known, .. }) = current
+            && *known == ticket
+        {
+            self.tell(Event::Progress { slot, piece: *piece, tasks });
+        }
+    }
+
+    /// The slot's piece with this ticket, which leaves the queue.
+    fn take(&mut self, slot: u32, ticket: u64) -> Option<(usize, InFlight)> {
+        let slot = slot as usize;
+        self.deaths = 0;
+        let queue = self.in_flight.get_mut(slot)?;
+        let at = queue.iter().position(|piece| piece.ticket == ticket)?;
+        Some((slot, queue.remove(at)?))
+    }
+
+    fn answer(&self, slot: usize, owner: Owner, outcome: Result<(Bytes, Duration), (Failure, Option<u64>)>) {
+        match (owner, outcome) {
+            (Owner::Caller { piece }, Ok((bytes, busy))) => self.tell(Event::Done { slot, piece, bytes, busy }),
+            (Owner::Caller { piece }, Err((failure, at))) => self.tell(Event::Failed { slot, piece, failure, at }),
+            // The caller may have gone away.
+            (Owner::Call { answer }, outcome) => {
+                drop(answer.send(outcome.map(|(bytes, _)| bytes).map_err(|(failure, _)| failure)));
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Without a listener, the handles still serve calls.
+        let _ = self.events.send(event);
+    }
+
+    /// Puts a new child in the place of one that has ended; `None` when none
+    /// can be started.
+    async fn replace(mut self) -> Option<Self> {
+        let mut was_ready = std::mem::take(&mut self.ready);
+        let mut suspect = was_ready && !std::mem::take(&mut self.named_overdue);
+        let mut reason = self.process.end().await;
+        loop {
+            self.deaths += 1;
+            self.disown(suspect, &reason);
+            if self.deaths >= MAX_DEATHS && !was_ready {
+                tracing::error!(%reason, "no compute child can be started");
+                self.tell(Event::Unavailable { reason });
+                return None;
+            }
+            if self.deaths > 1 {
+                tokio::time::sleep(BACK_OFF * (1 << (self.deaths - 2).min(6))).await;
+            }
+            match Process::start(&self.config) {
+                Ok(process) => self.process = process,
+                Err(error) => {
+                    (was_ready, suspect, reason) = (false, false, error.to_string());
+                    continue;
+                }
+            }
+            tracing::warn!(%reason, "the compute child has ended; a new one takes its place");
+            self.reload();
+            self.tell(Event::Restarted { reason });
+            return Some(self);
+        }
+    }
+
+    /// Loads everything into a new child, and what calls wait for.
+    fn reload(&mut self) {
+        for (job, spec) in &self.jobs {
+            self.send_load(*job, spec);
+        }
+        for (hash, bytes) in &self.segments {
+            self.process.send(&Command::PutSegment { hash: *hash }, vec![bytes.clone()]);
+        }
+        for (slot, owner, job, work) in std::mem::take(&mut self.again) {
+            self.send_work(slot, owner, job, work);
+        }
+    }
+
+    /// Settles what a dead child had in flight. Where it did not name the
+    /// cause, whatever ran is suspect.
+    fn disown(&mut self, suspect: bool, reason: &str) {
+        for slot in 0..self.in_flight.len() {
+            let pieces = std::mem::take(&mut self.in_flight[slot]);
+            for (at, piece) in pieces.into_iter().enumerate() {
+                match (piece.owner, piece.again) {
+                    (owner, _) if suspect && at == 0 => self.crashed(slot, owner, reason),
+                    (Owner::Caller { piece }, _) => self.tell(Event::Lost { slot, piece }),
+                    (owner, again) => {
+                        let work = again.expect("a call keeps its work");
+                        self.again.push((slot, owner, piece.job, work));
+                    }
+                }
+            }
+        }
+    }
+
+    fn crashed(&self, slot: usize, owner: Owner, reason: &str) {
+        match owner {
+            Owner::Caller { piece } => self.tell(Event::Crashed { slot, piece, reason: reason.to_owned() }),
+            owner @ Owner::Call { .. } => {
+                let message = format!("the process that ran the guest ended: {reason}");
+                self.answer(slot, owner, Err((failure(FailureKind::Crash, message), None)));
+            }
+        }
+    }
+}
+
+fn header(work: Work) -> (WorkHeader, Vec<Bytes>) {
+    match work {
+        Work::Open => (WorkHeader::Open, Vec::new()),
+        Work::Run { tasks, single_step, segments } => {
+            assert!(tasks.start < tasks.end, "a block has tasks");
+            let (first, count) = (tasks.start, tasks.end - tasks.start);
+            (WorkHeader::Run { first, count, single_step, segments }, Vec::new())
+        }
+        Work::Merge { left, right } => (WorkHeader::Merge { left: left.len() as u64 }, vec![left, right]),
+        Work::Finish { partial } => (WorkHeader::Finish, vec![partial]),
+    }
+}

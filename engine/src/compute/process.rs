@@ -1,0 +1,149 @@
+//! One child process: started, written to and read from. Neither direction
+//! waits for the other.
+
+use super::Config;
+use crate::child::EXIT_OVERDUE;
+use crate::child::wire::{Command, PREFIX, Prefix, Report, decode_header, encode_header};
+use bytes::Bytes;
+use std::io;
+use std::process::{Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
+
+/// How long a child that has closed its output may take to end.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What is to be written: a header, and bulk parts behind it.
+type Frame = (Vec<u8>, Vec<Bytes>);
+
+/// A running child.
+pub(super) struct Process {
+    child: Child,
+    frames: mpsc::UnboundedSender<Frame>,
+    reports: mpsc::Receiver<(Report, Bytes)>,
+}
+
+impl Process {
+    /// Starts a child and sends it its settings.
+    pub(super) fn start(config: &Config) -> io::Result<Self> {
+        let mut command = tokio::process::Command::new(&config.program);
+        command.args(&config.args).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        // Ctrl-C in a terminal goes to its whole process group; the parent
+        // drains its work then, and the child has to finish it.
+        #[cfg(unix)]
+        command.process_group(0);
+        #[cfg(windows)]
+        command.creation_flags(0x0000_0200); // CREATE_NEW_PROCESS_GROUP
+        let mut child = command.spawn()?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (frames, inbox) = mpsc::unbounded_channel();
+        // Bounded: a child that reports faster than it is listened to waits.
+        let (outbox, reports) = mpsc::channel(64);
+        tokio::spawn(write(input.expect("piped"), inbox));
+        tokio::spawn(read(output.expect("piped"), outbox));
+        let process = Self { child, frames, reports };
+        let cache = config.cache.as_ref().and_then(|cache| {
+            let text = cache.to_str().map(str::to_owned);
+            if text.is_none() {
+                tracing::warn!(cache = %cache.display(), "no cache of compiled code: its path is not UTF-8");
+            }
+            text
+        });
+        let slots = u32::try_from(config.slots).map_err(io::Error::other)?;
+        process.send(&Command::Start { slots, cache }, Vec::new());
+        Ok(process)
+    }
+
+    /// Queues a command; lost if the child has died, which [`next`](Self::next) tells.
+    pub(super) fn send(&self, command: &Command, bulk: Vec<Bytes>) {
+        let mut header = Vec::with_capacity(128);
+        encode_header(command, bulk.iter().map(Bytes::len).sum(), &mut header);
+        let _ = self.frames.send((header, bulk));
+    }
+
+    /// The next report; `None` once the child is silent for ever. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Option<(Report, Bytes)> {
+        self.reports.recv().await
+    }
+
+    /// Makes sure that the process is gone, once it is silent; how it ended,
+    /// for people.
+    pub(super) async fn end(&mut self) -> String {
+        let status = match tokio::time::timeout(GRACE, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => match self.child.start_kill() {
+                Ok(()) => self.child.wait().await,
+                Err(error) => Err(error),
+            },
+        };
+        match status {
+            Ok(status) if status.code() == Some(EXIT_OVERDUE) => "a task took too long".to_owned(),
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+async fn write(mut input: ChildStdin, mut frames: mpsc::UnboundedReceiver<Frame>) {
+    let mut batch: Vec<u8> = Vec::new();
+    while let Some(frame) = frames.recv().await {
+        let mut next = Some(frame);
+        while let Some((header, bulk)) = next {
+            batch.extend_from_slice(&header);
+            for part in bulk {
+                if part.len() < 4096 {
+                    batch.extend_from_slice(&part);
+                    continue;
+                }
+                if input.write_all(&batch).await.is_err() || input.write_all(&part).await.is_err() {
+                    return;
+                }
+                batch.clear();
+            }
+            next = frames.try_recv().ok();
+        }
+        if input.write_all(&batch).await.is_err() {
+            return;
+        }
+        batch.clear();
+    }
+}
+
+async fn read(output: ChildStdout, reports: mpsc::Sender<(Report, Bytes)>) {
+    let mut output = BufReader::with_capacity(64 << 10, output);
+    loop {
+        match read_report(&mut output).await {
+            Ok(report) => {
+                if reports.send(report).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                if error.kind() != io::ErrorKind::UnexpectedEof {
+                    tracing::error!(%error, "the compute child speaks nonsense");
+                }
+                return;
+            }
+        }
+    }
+}
+
+async fn read_report(output: &mut BufReader<ChildStdout>) -> io::Result<(Report, Bytes)> {
+    let mut prefix = [0; PREFIX];
+    output.read_exact(&mut prefix).await?;
+    let prefix = Prefix::decode(prefix)?;
+    let header = read_exactly(output, prefix.header).await?;
+    let bulk = read_exactly(output, prefix.bulk).await?;
+    Ok((decode_header(&header)?, bulk.into()))
+}
+
+async fn read_exactly(output: &mut BufReader<ChildStdout>, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    let mut part = output.take(len as u64);
+    if part.read_to_end(&mut bytes).await? < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes)
+}
