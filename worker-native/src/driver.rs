@@ -1,0 +1,314 @@
+//! The loop around the session: socket, compute child, timer and commands in;
+//! what the session says out. Decides nothing and computes nothing.
+
+use crate::socket::{News, Socket};
+use crate::{Config, RunError, StartError, url};
+use bytes::Bytes;
+use manyhands_engine::compute::{self, Compute, Event, Events, JobSpec};
+use manyhands_protocol::message::EngineKind;
+use manyhands_protocol::{Failure, FailureKind, limits};
+use manyhands_worker_core::{self as core, End, Input, JobBundle, Micros, Output, Session, View};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// How often a new view is shown at most.
+const VIEW_EVERY: Duration = Duration::from_millis(100);
+
+/// What people ask of a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command {
+    /// Leave, after this long at the latest.
+    Drain { grace: Duration },
+}
+
+pub(crate) struct Driver {
+    session: Session,
+    /// The session's time zero.
+    start: Instant,
+    url: String,
+    socket: Option<Socket>,
+    /// Bytes given to the socket and not yet written.
+    unwritten: u64,
+    compute: Compute,
+    events: Events,
+    commands: mpsc::UnboundedReceiver<Command>,
+    view: watch::Sender<View>,
+    shown: Instant,
+    /// Whether something has happened since then.
+    stale: bool,
+    ended: Option<End>,
+    /// Why the compute child is gone for good.
+    broken: Option<String>,
+}
+
+/// Whatever wakes the driver.
+enum Wake {
+    Socket(News),
+    Compute(Option<Event>),
+    Command(Option<Command>),
+    Timer,
+    Show,
+}
+
+impl Driver {
+    /// Starts the compute child; nothing is connected yet.
+    pub(crate) fn new(
+        config: Config,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Result<(Self, watch::Receiver<View>), StartError> {
+        let url = url::socket_url(&config.url)?;
+        let (compute, events) = Compute::spawn(compute::Config {
+            program: config.child_program,
+            args: config.child_args,
+            slots: usize::from(config.threads),
+            cache: config.cache,
+        })
+        .map_err(StartError::Child)?;
+        let start = Instant::now();
+        let session = Session::new(session_config(config.name, config.threads, config.memory), Micros(0));
+        let (view, views) = watch::channel(session.view());
+        let driver = Self {
+            session,
+            start,
+            url,
+            socket: None,
+            unwritten: 0,
+            compute,
+            events,
+            commands,
+            view,
+            shown: start,
+            stale: false,
+            ended: None,
+            broken: None,
+        };
+        Ok((driver, views))
+    }
+
+    /// Runs until the session is over.
+    pub(crate) async fn run(mut self) -> Result<End, RunError> {
+        loop {
+            self.follow_session();
+            if let Some(end) = self.ended.take() {
+                self.show();
+                self.part(&end).await;
+                return self.broken.map_or(Ok(end), |reason| Err(RunError::Child(reason)));
+            }
+            let input = match self.wake().await {
+                Wake::Socket(news) => self.on_news(news),
+                Wake::Compute(event) => self.on_event(event),
+                Wake::Command(command) => self.on_command(command),
+                Wake::Timer => Some(Input::Tick),
+                Wake::Show => {
+                    self.show();
+                    None
+                }
+            };
+            if let Some(input) = input {
+                self.session.handle(self.now(), input);
+                self.stale = true;
+            }
+        }
+    }
+
+    fn now(&self) -> Micros {
+        Micros(self.start.elapsed().as_micros() as u64)
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let deadline = self.session.next_deadline().map(|at| self.start + Duration::from_micros(at.0));
+        let timer = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let socket = async {
+            match &mut self.socket {
+                Some(socket) => socket.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            news = socket => Wake::Socket(news),
+            event = self.events.next(), if self.broken.is_none() => Wake::Compute(event),
+            command = self.commands.recv() => Wake::Command(command),
+            () = timer => Wake::Timer,
+            () = tokio::time::sleep_until(self.shown + VIEW_EVERY), if self.stale => Wake::Show,
+        }
+    }
+
+    /// Does what the session says, in order.
+    fn follow_session(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            assert!(self.ended.is_none(), "nothing follows the end of a session");
+            match output {
+                Output::Connect => {
+                    self.unwritten = 0;
+                    self.socket = Some(Socket::open(self.url.clone()));
+                }
+                Output::Disconnect { reason } => {
+                    tracing::warn!(%reason, "disconnecting");
+                    if let Some(socket) = self.socket.take() {
+                        tokio::spawn(socket.close(reason.to_string()));
+                    }
+                }
+                Output::Send(frame) => self.send(frame),
+                Output::LoadJob(bundle) => self.compute.load(bundle.header.job, spec(*bundle)),
+                Output::UnloadJob { job } => self.compute.unload(job),
+                Output::PutBlob { hash, bytes } => self.compute.put_segment(hash, bytes),
+                Output::DropBlob { hash } => self.compute.drop_segment(hash),
+                Output::Start { slot, ticket, job, work } => {
+                    self.compute.submit(usize::from(slot), ticket, job, translate(work));
+                }
+                Output::Cancel { slot, ticket: _ } => self.compute.cancel(usize::from(slot)),
+                Output::Finished(end) => self.ended = Some(end),
+            }
+        }
+    }
+
+    fn send(&mut self, frame: Vec<u8>) {
+        // Between its loss and the session's knowledge of it there may be no socket.
+        if let Some(socket) = &self.socket {
+            self.unwritten += frame.len() as u64;
+            socket.send(frame);
+        }
+    }
+
+    fn on_news(&mut self, news: News) -> Option<Input> {
+        Some(match news {
+            News::Connected => Input::Connected,
+            News::Frame(bytes) => Input::Frame(bytes),
+            News::Written(bytes) => {
+                self.unwritten -= bytes as u64;
+                Input::Buffered { bytes: self.unwritten }
+            }
+            News::Disconnected(reason) => {
+                tracing::info!(%reason, url = self.url, "not connected");
+                self.socket = None;
+                Input::Disconnected
+            }
+        })
+    }
+
+    fn on_event(&mut self, event: Option<Event>) -> Option<Input> {
+        let event = event.unwrap_or(Event::Unavailable { reason: "its handle is gone".to_owned() });
+        match event {
+            Event::Restarted { reason } => {
+                tracing::warn!(%reason, "a new compute process stands in for one that ended");
+                None
+            }
+            Event::Unavailable { reason } => {
+                tracing::error!(%reason, "the compute process cannot be started");
+                self.broken = Some(reason);
+                Some(Input::Drain { by: self.now() })
+            }
+            other => Some(report(other)),
+        }
+    }
+
+    fn on_command(&mut self, command: Option<Command>) -> Option<Input> {
+        // Without a handle left, this task is being aborted.
+        let Command::Drain { grace } = command?;
+        let grace = Micros(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX));
+        Some(Input::Drain { by: self.now().after(grace) })
+    }
+
+    /// Shows how things stand.
+    fn show(&mut self) {
+        self.view.send_replace(self.session.view());
+        self.shown = Instant::now();
+        self.stale = false;
+    }
+
+    /// Sends what is left to send, and closes.
+    async fn part(&mut self, end: &End) {
+        let reason = match end {
+            End::Drained => "drained".to_owned(),
+            End::Closed { reason } => reason.clone(),
+        };
+        if let Some(socket) = self.socket.take() {
+            socket.close(reason).await;
+        }
+    }
+}
+
+fn session_config(name: String, slots: u16, memory: u64) -> core::Config {
+    core::Config {
+        name,
+        engine: EngineKind::Native,
+        slots,
+        memory,
+        // wasmtime has it on every machine that it supports.
+        simd: true,
+        cache_bytes: (memory / 8).clamp(64 << 20, 1 << 30),
+        // Without a source of random numbers workers reconnect at the same
+        // moments, which is no reason not to work.
+        seed: getrandom::u64().unwrap_or(0),
+    }
+}
+
+fn spec(bundle: JobBundle) -> JobSpec {
+    let JobBundle { header, module, files } = bundle;
+    let names = header.files.into_iter().map(|file| file.name);
+    JobSpec {
+        wasm: module,
+        module: header.module,
+        params: Bytes::from(header.params),
+        memory_limit: header.memory,
+        task_timeout: Duration::from_millis(header.task_timeout_ms),
+        split: header.split,
+        files: names.zip(files).collect(),
+    }
+}
+
+fn translate(work: core::Work) -> compute::Work {
+    match work {
+        core::Work::Run { node: _, tasks, single_step, segments } => {
+            let segments = segments.into_iter().map(|segment| (segment.first_task, segment.hash));
+            compute::Work::Run { tasks, single_step, segments: segments.collect() }
+        }
+        core::Work::Merge { node: _, left, right } => compute::Work::Merge { left, right },
+    }
+}
+
+/// What a piece's end, or news of it, mean to the session. Slots are as many as
+/// the session asked for, so their numbers fit.
+fn report(event: Event) -> Input {
+    let narrow = |slot: usize| u16::try_from(slot).expect("slots are at most MAX_SLOTS");
+    match event {
+        Event::Loaded { job } => Input::JobLoaded { job },
+        Event::LoadFailed { job, reason } => {
+            let failure = Failure { kind: FailureKind::Crash, message: limits::clip(reason) };
+            Input::JobUnusable { job, failure }
+        }
+        Event::Done { slot, piece, bytes, busy } => Input::SlotDone {
+            slot: narrow(slot),
+            ticket: piece,
+            partial: bytes,
+            busy_us: busy.as_micros() as u64,
+        },
+        Event::Failed { slot, piece, mut failure, at } => {
+            failure.message = limits::clip(failure.message);
+            Input::SlotFailed { slot: narrow(slot), ticket: piece, failure, at }
+        }
+        Event::Overdue { slot, piece, tasks } => {
+            let message = format!("tasks {}..{} took too long together", tasks.start, tasks.end);
+            let failure = Failure { kind: FailureKind::Timeout, message };
+            Input::SlotFailed { slot: narrow(slot), ticket: piece, failure, at: None }
+        }
+        Event::Stopped { slot, piece } => Input::SlotStopped { slot: narrow(slot), ticket: piece },
+        Event::Lost { slot, piece } => Input::SlotLost { slot: narrow(slot), ticket: piece },
+        Event::Crashed { slot, piece, reason } => {
+            Input::SlotCrashed { slot: narrow(slot), ticket: piece, message: reason }
+        }
+        Event::Log { job, slot: _, line } => Input::Log { job, text: line },
+        Event::Progress { slot, piece, tasks } => {
+            Input::SlotProgress { slot: narrow(slot), ticket: piece, tasks: tasks as u64 }
+        }
+        Event::Restarted { .. } | Event::Unavailable { .. } => {
+            unreachable!("these concern the child, not a piece")
+        }
+    }
+}
