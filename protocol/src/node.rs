@@ -314,6 +314,7 @@ mod tests {
         assert_eq!(Tree::new(MAX_TASKS + 1), None);
         assert_eq!(Tree::new(0).unwrap().root(), None);
         assert_eq!(Tree::new(1).unwrap().root(), Some(Node::leaf(0)));
+        assert_eq!(Node::new(200, 0), None);
         assert_eq!(tree.cover(1..MAX_TASKS).len(), 62);
         assert_eq!(tree.cover(0..MAX_TASKS), vec![tree.root().unwrap()]);
     }
