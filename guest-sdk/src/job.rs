@@ -9,6 +9,10 @@ use crate::{Error, Media, Result, Task};
 ///
 /// So `fn run(&self, task: &Task) -> u64` and `fn run(&self, task: &Task) -> Result<u64>` are both
 /// good.
+#[diagnostic::on_unimplemented(
+    message = "this method gives a `{T}`, or a `Result` of one, not a `{Self}`",
+    label = "neither `{T}` nor a `Result<{T}, _>`"
+)]
 pub trait Outcome<T> {
     /// The value, or the error as text.
     fn into_result(self) -> Result<T>;

@@ -42,6 +42,10 @@
 //! one task to the next in a static, no order is taken from a hash map or a hash set, no bits of a
 //! NaN are looked at. Then the result is the same bytes however the work was cut.
 
+// The attributes' expansions name this crate, in its own tests too.
+#[cfg(test)]
+extern crate self as manyhands_guest_sdk;
+
 mod answer;
 mod bytes;
 mod canonical;

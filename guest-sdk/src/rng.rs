@@ -52,6 +52,11 @@ impl Rng {
         Self { state }
     }
 
+    #[cfg(all(test, not(target_arch = "wasm32")))]
+    pub(crate) fn of_state(state: [u64; 4]) -> Self {
+        Self { state }
+    }
+
     /// 64 uniform bits (xoshiro256++).
     #[inline]
     pub fn next_u64(&mut self) -> u64 {

@@ -13,7 +13,8 @@ pub(crate) fn or_error(
 ) -> TokenStream {
     expand(arguments, item.clone()).unwrap_or_else(|error| {
         let error = error.to_compile_error();
-        quote!(#item #error)
+        // Without the attribute, the item's return types would be warned of besides.
+        quote!(#[allow(refining_impl_trait)] #item #error)
     })
 }
 

@@ -77,10 +77,6 @@ fn params_type(signature: &Signature) -> Result<Option<&Type>> {
 fn job(item: &ItemFn, params: Option<&Type>, whole: bool) -> TokenStream {
     let ItemFn { vis, sig, .. } = item;
     let function = &sig.ident;
-    let over = Ident::new(
-        if whole { "map_task" } else { "map_lines" },
-        proc_macro2::Span::call_site(),
-    );
     // Errors about the record's type should point at it.
     let record = match &sig.inputs[0] {
         FnArg::Typed(argument) => argument.ty.span(),
@@ -95,6 +91,7 @@ fn job(item: &ItemFn, params: Option<&Type>, whole: bool) -> TokenStream {
     } else {
         quote!(::std::result::Result::<_, ::std::convert::Infallible>::Ok(#function(#arguments)))
     };
+    let over = Ident::new(if whole { "map_task" } else { "map_lines" }, record);
     let over = quote_spanned!(record=> ::manyhands_guest_sdk::__private::#over);
     let params = match params {
         Some(params) => quote!(#params),

@@ -1,0 +1,24 @@
+use manyhands_guest_sdk::prelude::*;
+
+#[derive(Deserialize)]
+struct Job {}
+
+#[job]
+impl Reduce for Job {
+    type Partial = u64;
+    type Output = u64;
+
+    fn tasks(&self) -> u64 {
+        1
+    }
+
+    fn run(&self, task: &Task) -> u64 {
+        task.index()
+    }
+
+    fn finish(&self, sum: u64) -> u64 {
+        sum
+    }
+}
+
+fn main() {}
