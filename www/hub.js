@@ -2,8 +2,11 @@
 // wants and what the hub reports; all else is Rust.
 import init, { Hub } from './pkg/manyhands_worker_web.js';
 
-const ready = init();
 let hub = null;
+const ready = init().catch((error) => {
+  postMessage({ op: 'broken', reason: `this browser cannot run the worker: ${error.message}` });
+  throw error;
+});
 
 onmessage = async ({ data }) => {
   await ready;
@@ -12,7 +15,6 @@ onmessage = async ({ data }) => {
     hub = new Hub({ ...data, slotUrl }, (report) => postMessage(report));
     return;
   }
-  if (!hub) return;
   switch (data.op) {
     case 'slots':
       hub.setSlots(data.slots);
