@@ -4,10 +4,19 @@
 //! ([`Output`]). It reads no clock (time is an argument), no randomness (a seed
 //! is), no socket, and knows nothing of the engine that runs the guests.
 
+mod blobs;
 mod config;
+mod connection;
 mod input;
+mod jobs;
+mod leases;
 mod output;
+mod pieces;
+mod results;
 mod session;
+mod slots;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use config::Config;

@@ -1,8 +1,24 @@
-//! The session: the calling contract, and what each input leads to.
+//! The session: its calling contract, and where each input goes. What messages
+//! lead to is in `messages`, what slots do in `work`, how results leave and how
+//! the session ends in `handing`.
 
-use crate::{Config, ConnectionView, Input, Micros, Output, View};
-use manyhands_protocol::{SessionToken, limits};
-use std::collections::VecDeque;
+mod handing;
+mod messages;
+mod work;
+
+use crate::blobs::Blobs;
+use crate::connection::{Connection, Due};
+use crate::jobs::{Job, JobState};
+use crate::leases::Lease;
+use crate::results::Outbox;
+use crate::slots::Slots;
+use crate::{Config, Input, JobBundle, LeaseView, Micros, Output, Reason, View};
+use manyhands_protocol::message::ToCoordinator;
+use manyhands_protocol::{JobId, LeaseId, SessionToken, codec, limits};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How often progress is told.
+const PROGRESS_EVERY: Micros = Micros::from_millis(1000);
 
 /// A worker's side of one session with a coordinator.
 ///
@@ -46,7 +62,31 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct Session {
     config: Config,
+    /// The latest time there was.
+    now: Micros,
+    connection: Connection,
+    jobs: BTreeMap<JobId, Job>,
+    /// In the order granted, which is the order of work.
+    leases: VecDeque<Lease>,
+    blobs: Blobs,
+    slots: Slots,
+    outbox: Outbox,
     outputs: VecDeque<Output>,
+    hidden: bool,
+    /// Goodbye by then.
+    leaving: Option<Micros>,
+    progress_at: Option<Micros>,
+    tally: Tally,
+}
+
+/// What was done so far, for people.
+#[derive(Clone, Copy, Default, Debug)]
+struct Tally {
+    blocks: u64,
+    tasks: u64,
+    busy_us: u64,
+    bytes_in: u64,
+    bytes_out: u64,
 }
 
 impl Session {
@@ -58,16 +98,37 @@ impl Session {
     #[must_use]
     pub fn new(config: Config, now: Micros) -> Self {
         assert!(config.slots <= limits::MAX_SLOTS, "{} slots", config.slots);
-        let _ = now;
         Self {
-            config,
+            now,
+            connection: Connection::new(&config, now),
+            jobs: BTreeMap::new(),
+            leases: VecDeque::new(),
+            blobs: Blobs::new(config.cache_bytes),
+            slots: Slots::new(config.slots),
+            outbox: Outbox::default(),
             outputs: VecDeque::from([Output::Connect]),
+            hidden: false,
+            leaving: None,
+            progress_at: None,
+            tally: Tally::default(),
+            config,
         }
     }
 
-    /// Takes in what happened.
+    /// Takes in what happened. Nothing is taken in after
+    /// [`Output::Finished`].
+    ///
+    /// # Panics
+    /// When the driver claims more than
+    /// [`MAX_SLOTS`](manyhands_protocol::limits::MAX_SLOTS) slots. Nothing the
+    /// coordinator or a guest does leads to a panic.
     pub fn handle(&mut self, now: Micros, input: Input) {
-        let _ = (now, input);
+        self.now = self.now.max(now);
+        if self.connection.is_over() {
+            return;
+        }
+        self.take_in(input);
+        self.settle();
     }
 
     /// The next thing to do, or `None` until the next input.
@@ -78,31 +139,262 @@ impl Session {
     /// When to handle [`Input::Tick`], if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
-        None
+        if self.connection.is_over() {
+            return None;
+        }
+        let lines = self.jobs.values().filter_map(|job| job.lines.deadline());
+        let others = [
+            self.connection.next_deadline(),
+            self.progress_at,
+            self.leaving,
+        ];
+        others.into_iter().flatten().chain(lines).min()
     }
 
     /// The secret that resumes this session, once there is one: a page needs it
     /// for the beacon it sends as it closes.
     #[must_use]
     pub fn token(&self) -> Option<SessionToken> {
-        None
+        self.connection.token
     }
 
     /// The session at a glance.
     #[must_use]
     pub fn view(&self) -> View {
         View {
-            connection: ConnectionView::Connecting,
-            worker: None,
-            leases: Vec::new(),
-            busy_slots: 0,
-            slots: self.config.slots,
-            blocks_done: 0,
-            tasks_done: 0,
-            busy_us: 0,
-            retained_bytes: 0,
-            bytes_in: 0,
-            bytes_out: 0,
+            connection: self.connection.view(),
+            worker: self.connection.worker,
+            leases: self
+                .leases
+                .iter()
+                .map(|lease| self.view_lease(lease))
+                .collect(),
+            busy_slots: self.slots.busy(),
+            slots: self.slots.capacity(),
+            blocks_done: self.tally.blocks,
+            tasks_done: self.tally.tasks,
+            busy_us: self.tally.busy_us,
+            retained_bytes: self.outbox.kept_bytes(),
+            bytes_in: self.tally.bytes_in,
+            bytes_out: self.tally.bytes_out,
         }
+    }
+
+    fn view_lease(&self, lease: &Lease) -> LeaseView {
+        LeaseView {
+            job: lease.job,
+            name: self.job(lease.job).header.name.clone(),
+            tasks: lease.tasks(),
+            done: self.tasks_done(lease),
+            begun: lease.begun,
+        }
+    }
+
+    fn take_in(&mut self, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Connected => self.say_hello(),
+            Input::Disconnected => {
+                if self.connection.has_socket() {
+                    self.connection.lost(self.now, None);
+                    self.connection_gone();
+                }
+            }
+            Input::Frame(frame) => self.receive(frame),
+            Input::Buffered { bytes } => {
+                if self.outbox.buffered(self.now, bytes) {
+                    self.connection.heard(self.now);
+                }
+            }
+            Input::JobLoaded { job } => self.set_loaded(job),
+            Input::JobUnusable { job, failure } => self.set_unusable(job, failure),
+            Input::Log { job, text } => self.log(job, text),
+            Input::Capacity { slots, hidden } => self.set_capacity(slots, hidden),
+            Input::Drain { by } => self.leave(by),
+            report => self.take_report(report),
+        }
+    }
+
+    /// Does what has become possible or due.
+    fn settle(&mut self) {
+        self.load_jobs();
+        self.give_back();
+        self.settle_leases();
+        self.start_work();
+        self.ask_for_blobs();
+        self.send_results();
+        self.tell_progress();
+        self.tell_dropped_lines();
+        self.keep_connection();
+        self.finish();
+    }
+
+    fn job(&self, job: JobId) -> &Job {
+        self.jobs.get(&job).expect("a lease's job is known")
+    }
+
+    fn find(&self, lease: LeaseId) -> Option<usize> {
+        self.leases.iter().position(|held| held.id == lease)
+    }
+
+    /// Nothing new is to be begun.
+    fn holds_back(&self) -> bool {
+        self.leaving.is_some() || self.slots.capacity() == 0
+    }
+
+    fn send(&mut self, message: &ToCoordinator) {
+        if self.connection.is_welcome() {
+            self.send_frame(codec::encode(message));
+        }
+    }
+
+    fn send_frame(&mut self, frame: Vec<u8>) {
+        self.connection.sent(self.now);
+        self.tally.bytes_out += frame.len() as u64;
+        self.outbox.gave_out(self.now, frame.len());
+        self.outputs.push_back(Output::Send(frame));
+    }
+
+    /// Ends the connection from this side.
+    fn disconnect(&mut self, reason: Reason) {
+        assert!(self.connection.has_socket(), "there is a connection to end");
+        let text = limits::clip(reason.to_string());
+        match &reason {
+            Reason::Refused(_) => self.connection.refused(self.now, text),
+            _ => self.connection.lost(self.now, Some(text)),
+        }
+        self.outputs.push_back(Output::Disconnect { reason });
+        self.connection_gone();
+    }
+
+    fn connection_gone(&mut self) {
+        self.blobs.connection_lost();
+        self.outbox.connection_lost();
+        self.progress_at = None;
+    }
+
+    fn keep_connection(&mut self) {
+        let owes = self.blobs.is_waiting() || self.outbox.is_waiting();
+        self.connection.owes(self.now, owes);
+        match self.connection.due(self.now) {
+            None => {}
+            Some(Due::Connect) => self.outputs.push_back(Output::Connect),
+            Some(Due::Alive) => self.send(&ToCoordinator::Alive),
+            Some(Due::Silent(seconds)) => self.disconnect(Reason::Silent(seconds)),
+        }
+    }
+
+    /// Has jobs loaded whose blobs have come.
+    fn load_jobs(&mut self) {
+        for job in self.jobs.values_mut() {
+            if !matches!(&job.state, JobState::Fetching(missing) if missing.is_empty()) {
+                continue;
+            }
+            let blobs = &self.blobs;
+            let bytes = |hash| blobs.get(hash).expect("none is missing");
+            let bundle = JobBundle {
+                header: job.header.clone(),
+                module: bytes(job.header.module),
+                files: job
+                    .header
+                    .files
+                    .iter()
+                    .map(|file| bytes(file.hash))
+                    .collect(),
+            };
+            job.state = JobState::Loading;
+            job.given = true;
+            for (hash, _) in job.blobs() {
+                // The driver keeps the bundle; only segments are put.
+                if self.blobs.unpin(hash) {
+                    self.outputs.push_back(Output::DropBlob { hash });
+                }
+            }
+            self.outputs.push_back(Output::LoadJob(Box::new(bundle)));
+        }
+    }
+
+    fn ask_for_blobs(&mut self) {
+        if self.connection.is_welcome() {
+            let asks = self.blobs.ask();
+            if !asks.is_empty() {
+                self.send(&ToCoordinator::Need(asks));
+            }
+        }
+    }
+
+    /// How many tasks of a lease are done, counting those of pieces that run.
+    fn tasks_done(&self, lease: &Lease) -> u64 {
+        let runs = self.slots.runs().filter(|run| run.lease == lease.id);
+        let running: u64 = runs.map(|run| run.done).sum();
+        let tasks = lease.tasks();
+        (lease.done + running).min(tasks.end - tasks.start)
+    }
+
+    fn tell_progress(&mut self) {
+        if self.progress_at.is_some_and(|at| self.now >= at) {
+            self.progress_at = None;
+            for index in 0..self.leases.len() {
+                let done = self.tasks_done(&self.leases[index]);
+                let lease = &mut self.leases[index];
+                if std::mem::replace(&mut lease.told, done) != done {
+                    let lease = lease.id;
+                    self.send(&ToCoordinator::Progress { lease, done });
+                }
+            }
+        }
+        let any = self.leases.iter().any(|lease| lease.begun);
+        if any && self.connection.is_welcome() {
+            let next = self.now.after(PROGRESS_EVERY);
+            self.progress_at.get_or_insert(next);
+        }
+    }
+
+    fn log(&mut self, job: JobId, text: String) {
+        let Some(known) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        if known.lines.pass(self.now) {
+            let text = limits::clip(text);
+            self.send(&ToCoordinator::Log { job, text });
+        }
+    }
+
+    fn tell_dropped_lines(&mut self) {
+        let now = self.now;
+        let dropped = self.jobs.iter_mut().filter_map(|(job, known)| {
+            let lines = known.lines.take_dropped(now)?;
+            Some((*job, lines))
+        });
+        for (job, lines) in dropped.collect::<Vec<_>>() {
+            let text = format!("… {lines} lines dropped");
+            self.send(&ToCoordinator::Log { job, text });
+        }
+    }
+
+    fn set_capacity(&mut self, slots: u16, hidden: bool) {
+        assert!(slots <= limits::MAX_SLOTS, "{slots} slots");
+        let changed = (slots, hidden) != (self.slots.capacity(), self.hidden);
+        self.slots.set_capacity(slots);
+        self.hidden = hidden;
+        if changed {
+            self.tell_capacity();
+        }
+    }
+
+    /// Slots the coordinator may count on.
+    fn offered_slots(&self) -> [u8; 2] {
+        let slots = if self.leaving.is_some() {
+            0
+        } else {
+            self.slots.capacity()
+        };
+        slots.to_le_bytes()
+    }
+
+    fn tell_capacity(&mut self) {
+        let slots = self.offered_slots();
+        let hidden = self.hidden;
+        self.send(&ToCoordinator::Capacity { slots, hidden });
     }
 }

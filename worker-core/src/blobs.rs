@@ -1,0 +1,362 @@
+//! Modules, files and segments by hash: what is wanted, asked for, here; the
+//! credit for what is on its way, and the cache of what nobody needs just now.
+
+use crate::Reason;
+use bytes::Bytes;
+use manyhands_protocol::{BlobHash, limits};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Bytes asked for and not yet here, at most (or one blob, if that is larger).
+pub(crate) const CREDIT: u64 = 8 << 20;
+
+/// Memory taken before any byte has come, at most.
+const FIRST_ROOM: u64 = 4 << 20;
+
+/// How often a blob may come with other bytes than its hash says.
+const TRIES: u8 = 2;
+
+#[derive(Debug)]
+enum State {
+    /// In the queue of what to ask for.
+    Wanted,
+    /// Asked for; what has come so far.
+    Asked(Vec<u8>),
+    /// Whole and verified.
+    Here(Bytes),
+}
+
+#[derive(Debug)]
+struct Entry {
+    len: u64,
+    /// How many leases and jobs need it.
+    pins: u32,
+    /// Whether the driver has it.
+    put: bool,
+    /// When it was last needed, for the cache.
+    stamp: u64,
+    wrong: u8,
+    state: State,
+}
+
+/// What a piece of a blob led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Arrival {
+    /// More is to come, or it is asked for again.
+    NotYet,
+    /// The blob is here now.
+    Whole,
+}
+
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    entries: BTreeMap<BlobHash, Entry>,
+    /// To be asked for, in order. May name what is not wanted any more.
+    wanted: VecDeque<BlobHash>,
+    /// Asked for on this connection, in order.
+    asked: VecDeque<BlobHash>,
+    /// Bytes asked for and not here.
+    in_flight: u64,
+    /// Here and needed by none: the least recently needed first.
+    idle: BTreeSet<(u64, BlobHash)>,
+    /// Bytes here.
+    size: u64,
+    budget: u64,
+    clock: u64,
+}
+
+impl Blobs {
+    pub(crate) fn new(budget: u64) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            wanted: VecDeque::new(),
+            asked: VecDeque::new(),
+            in_flight: 0,
+            idle: BTreeSet::new(),
+            size: 0,
+            budget,
+            clock: 0,
+        }
+    }
+
+    /// Whether the blob may be of this length for all that is known.
+    pub(crate) fn agrees(&self, hash: BlobHash, len: u64) -> bool {
+        self.entries.get(&hash).is_none_or(|entry| entry.len == len)
+    }
+
+    /// Needs a blob until [`unpin`](Self::unpin); whether it is here. Its length
+    /// has been found to [agree](Self::agrees).
+    pub(crate) fn pin(&mut self, hash: BlobHash, len: u64) -> bool {
+        let entry = self.entries.entry(hash).or_insert_with(|| {
+            self.wanted.push_back(hash);
+            Entry {
+                len,
+                pins: 0,
+                put: false,
+                stamp: 0,
+                wrong: 0,
+                state: State::Wanted,
+            }
+        });
+        entry.pins += 1;
+        self.idle.remove(&(entry.stamp, hash));
+        matches!(entry.state, State::Here(_))
+    }
+
+    /// Needs it no more. Answers whether the driver is to drop it.
+    pub(crate) fn unpin(&mut self, hash: BlobHash) -> bool {
+        let entry = self.entries.get_mut(&hash).expect("what is pinned exists");
+        assert!(entry.pins > 0, "{hash:?} is unpinned too often");
+        entry.pins -= 1;
+        if entry.pins > 0 {
+            return false;
+        }
+        let dropped = std::mem::take(&mut entry.put);
+        match entry.state {
+            State::Wanted => {
+                self.entries.remove(&hash);
+            }
+            // Its pieces are on their way: they end up in the cache.
+            State::Asked(_) => {}
+            State::Here(_) => self.rest(hash),
+        }
+        dropped
+    }
+
+    /// The bytes of a blob that is here, for the driver; `None` if it has them.
+    pub(crate) fn put(&mut self, hash: BlobHash) -> Option<Bytes> {
+        let entry = self.entries.get_mut(&hash).expect("what work names exists");
+        let State::Here(bytes) = &entry.state else {
+            panic!("work names {hash:?}, which is not here");
+        };
+        let first = !std::mem::replace(&mut entry.put, true);
+        first.then(|| bytes.clone())
+    }
+
+    /// The bytes of a blob that is here.
+    pub(crate) fn get(&self, hash: BlobHash) -> Option<Bytes> {
+        match &self.entries.get(&hash)?.state {
+            State::Here(bytes) => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+
+    /// What to ask for now, in order, as far as credit goes.
+    pub(crate) fn ask(&mut self) -> Vec<BlobHash> {
+        let mut asks = Vec::new();
+        while let Some(hash) = self.wanted.front().copied() {
+            let entry = self.entries.get_mut(&hash);
+            let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Wanted)) else {
+                self.wanted.pop_front();
+                continue;
+            };
+            let fits = self.in_flight == 0 || self.in_flight + entry.len <= CREDIT;
+            if !fits || asks.len() == limits::MAX_LIST {
+                break;
+            }
+            entry.state = State::Asked(Vec::new());
+            self.in_flight += entry.len;
+            self.wanted.pop_front();
+            self.asked.push_back(hash);
+            asks.push(hash);
+        }
+        asks
+    }
+
+    /// Whether something asked for has not come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// A piece came.
+    pub(crate) fn piece(
+        &mut self,
+        hash: BlobHash,
+        offset: u64,
+        total: u64,
+        bulk: &[u8],
+    ) -> Result<Arrival, Reason> {
+        let bad = Reason::BadPiece(hash);
+        let Some(entry) = self.entries.get_mut(&hash) else {
+            return Err(bad);
+        };
+        let State::Asked(got) = &mut entry.state else {
+            return Err(bad);
+        };
+        let end = offset.checked_add(bulk.len() as u64);
+        if total != entry.len || offset != got.len() as u64 || end.is_none_or(|end| end > total) {
+            return Err(bad);
+        }
+        if got.is_empty() {
+            got.reserve_exact(total.min(FIRST_ROOM) as usize);
+        }
+        got.extend_from_slice(bulk);
+        self.in_flight -= bulk.len() as u64;
+        if (got.len() as u64) < total {
+            return Ok(Arrival::NotYet);
+        }
+        let bytes = Bytes::from(std::mem::take(got));
+        self.asked.retain(|asked| *asked != hash);
+        self.whole(hash, bytes)
+    }
+
+    fn whole(&mut self, hash: BlobHash, bytes: Bytes) -> Result<Arrival, Reason> {
+        let entry = self.entries.get_mut(&hash).expect("its pieces came");
+        if BlobHash::of(&bytes) != hash {
+            entry.wrong += 1;
+            if entry.wrong >= TRIES {
+                return Err(Reason::WrongHash(hash));
+            }
+            entry.state = State::Wanted;
+            if entry.pins == 0 {
+                self.entries.remove(&hash);
+            } else {
+                self.wanted.push_front(hash);
+            }
+            return Ok(Arrival::NotYet);
+        }
+        self.size += entry.len;
+        entry.state = State::Here(bytes);
+        if entry.pins == 0 {
+            self.rest(hash);
+        } else {
+            self.evict();
+        }
+        Ok(Arrival::Whole)
+    }
+
+    /// The coordinator has no such blob; whether it was asked for.
+    pub(crate) fn gone(&mut self, hash: BlobHash) -> Result<(), Reason> {
+        let entry = self.entries.get_mut(&hash);
+        let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Asked(_))) else {
+            return Err(Reason::BadPiece(hash));
+        };
+        let State::Asked(got) = std::mem::replace(&mut entry.state, State::Wanted) else {
+            unreachable!("it was asked for");
+        };
+        self.in_flight -= entry.len - got.len() as u64;
+        self.asked.retain(|asked| *asked != hash);
+        if entry.pins == 0 {
+            self.entries.remove(&hash);
+        }
+        Ok(())
+    }
+
+    /// What was asked for will not come: it is first in line on the next
+    /// connection.
+    pub(crate) fn connection_lost(&mut self) {
+        self.in_flight = 0;
+        while let Some(hash) = self.asked.pop_back() {
+            let entry = self.entries.get_mut(&hash).expect("what was asked exists");
+            if entry.pins == 0 {
+                self.entries.remove(&hash);
+            } else {
+                entry.state = State::Wanted;
+                self.wanted.push_front(hash);
+            }
+        }
+    }
+
+    fn rest(&mut self, hash: BlobHash) {
+        self.clock += 1;
+        let entry = self.entries.get_mut(&hash).expect("it is here");
+        entry.stamp = self.clock;
+        self.idle.insert((self.clock, hash));
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.size > self.budget
+            && let Some((_, hash)) = self.idle.pop_first()
+        {
+            let entry = self.entries.remove(&hash).expect("idle blobs are here");
+            self.size -= entry.len;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deliver(blobs: &mut Blobs, bytes: &[u8]) -> Result<Arrival, Reason> {
+        blobs.piece(BlobHash::of(bytes), 0, bytes.len() as u64, bytes)
+    }
+
+    #[test]
+    fn credit_bounds_what_is_on_its_way() {
+        let mut blobs = Blobs::new(0);
+        let contents: Vec<Vec<u8>> = (0..4).map(|fill| vec![fill; 3 << 20]).collect();
+        let hashes: Vec<BlobHash> = contents.iter().map(|bytes| BlobHash::of(bytes)).collect();
+        for hash in &hashes {
+            assert!(!blobs.pin(*hash, 3 << 20));
+        }
+        assert_eq!(blobs.ask(), hashes[..2], "6 of 8 MiB");
+        assert_eq!(blobs.ask(), []);
+        let first = &contents[0];
+        let half = first.len() / 2;
+        let total = first.len() as u64;
+        let arrival = blobs.piece(hashes[0], 0, total, &first[..half]);
+        assert_eq!(arrival, Ok(Arrival::NotYet));
+        assert_eq!(blobs.ask(), hashes[2..3], "7.5 of 8 MiB");
+        let arrival = blobs.piece(hashes[0], half as u64, total, &first[half..]);
+        assert_eq!(arrival, Ok(Arrival::Whole));
+        blobs.connection_lost();
+        assert_eq!(blobs.ask(), hashes[1..3], "in the order asked before");
+    }
+
+    #[test]
+    fn one_blob_may_exceed_the_credit() {
+        let mut blobs = Blobs::new(0);
+        let (small, large) = (BlobHash([1; 32]), BlobHash([2; 32]));
+        blobs.pin(large, CREDIT * 3);
+        blobs.pin(small, 1);
+        assert_eq!(blobs.ask(), [large]);
+    }
+
+    #[test]
+    fn the_cache_forgets_the_least_recently_needed() {
+        let mut blobs = Blobs::new(8);
+        let contents: [&[u8]; 3] = [b"aaaa", b"bbbb", b"cccc"];
+        for bytes in contents {
+            blobs.pin(BlobHash::of(bytes), 4);
+        }
+        assert_eq!(blobs.ask().len(), 3);
+        for bytes in contents {
+            deliver(&mut blobs, bytes).unwrap();
+        }
+        let [a, b, c] = contents.map(BlobHash::of);
+        assert!(blobs.get(a).is_some(), "pinned beyond the budget");
+        assert_eq!(blobs.put(c), Some(Bytes::from_static(b"cccc")));
+        assert_eq!(blobs.put(c), None);
+        assert!(!blobs.unpin(b) && !blobs.unpin(a));
+        assert!(blobs.unpin(c), "the driver drops what it was given");
+        let here = [a, b, c].map(|hash| blobs.get(hash).is_some());
+        assert_eq!(here, [true, false, true]);
+    }
+
+    #[test]
+    fn other_bytes_are_asked_for_again_once() {
+        let mut blobs = Blobs::new(0);
+        let hash = BlobHash::of(b"good");
+        blobs.pin(hash, 4);
+        assert_eq!(blobs.ask(), [hash]);
+        assert_eq!(blobs.piece(hash, 0, 4, b"evil"), Ok(Arrival::NotYet));
+        assert_eq!(blobs.ask(), [hash]);
+        let twice = blobs.piece(hash, 0, 4, b"evil");
+        assert_eq!(twice, Err(Reason::WrongHash(hash)));
+    }
+
+    #[test]
+    fn pieces_that_do_not_fit_are_refused() {
+        let hash = BlobHash::of(b"good");
+        for (offset, total) in [(0, 5), (1, 4), (u64::MAX, 4)] {
+            let mut blobs = Blobs::new(0);
+            blobs.pin(hash, 4);
+            let unasked = blobs.piece(hash, 0, 4, b"good");
+            assert_eq!(unasked, Err(Reason::BadPiece(hash)));
+            blobs.ask();
+            let outcome = blobs.piece(hash, offset, total, b"good");
+            assert_eq!(outcome, Err(Reason::BadPiece(hash)));
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! What the coordinator's messages lead to. All they say is checked here;
+//! nonsense ends the connection with a reason.
+
+use super::Session;
+use crate::blobs::Arrival;
+use crate::jobs::{Job, JobState};
+use crate::leases::Lease;
+use crate::results::failures;
+use crate::{End, GrantFault, Micros, Output, Reason};
+use bytes::Bytes;
+use manyhands_protocol::message::{Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker};
+use manyhands_protocol::{
+    BlobHash, Failure, FailureKind, JobId, LeaseId, Node, PROTOCOL_VERSION, codec, limits,
+};
+use std::collections::{BTreeSet, VecDeque};
+
+/// The most jobs a coordinator may describe at a time.
+const MAX_JOBS: usize = 1024;
+/// The most leases it may grant at a time.
+const MAX_LEASES: usize = limits::MAX_LIST;
+/// The longest name in a hello, in bytes.
+const MAX_NAME: usize = 256;
+
+impl Session {
+    pub(super) fn say_hello(&mut self) {
+        if !self.connection.opened(self.now) {
+            return;
+        }
+        let mut name = self.config.name.clone();
+        name.truncate(name.floor_char_boundary(MAX_NAME));
+        let hello = Hello {
+            version: PROTOCOL_VERSION.to_le_bytes(),
+            resume: self.connection.token,
+            held: self.hold(),
+            name,
+            engine: self.config.engine,
+            slots: self.offered_slots(),
+            memory: self.config.memory,
+            simd: self.config.simd,
+        };
+        self.send_frame(codec::encode(&ToCoordinator::Hello(hello)));
+    }
+
+    /// The leases to hold on to; what a hello has no room for is dropped.
+    fn hold(&mut self) -> Vec<LeaseId> {
+        let done = self.outbox.leases();
+        let all = done.chain(self.leases.iter().map(|lease| lease.id));
+        let held: Vec<LeaseId> = all.take(limits::MAX_LIST).collect();
+        let known: BTreeSet<LeaseId> = held.iter().copied().collect();
+        self.outbox.forget(|lease| !known.contains(&lease));
+        self.drop_leases(|lease| !known.contains(&lease.id));
+        held
+    }
+
+    pub(super) fn receive(&mut self, frame: Bytes) {
+        if !self.connection.is_open() {
+            return;
+        }
+        self.tally.bytes_in += frame.len() as u64;
+        self.connection.heard(self.now);
+        let outcome = match codec::decode::<ToWorker>(frame) {
+            Ok((message, bulk)) => self.obey(message, &bulk),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(reason) = outcome {
+            self.disconnect(reason);
+        }
+    }
+
+    fn obey(&mut self, message: ToWorker, bulk: &Bytes) -> Result<(), Reason> {
+        match message {
+            ToWorker::Refused { reason } => return Err(Reason::Refused(limits::clip(reason))),
+            ToWorker::Closing { after_ms, reason } => {
+                self.close(after_ms, limits::clip(reason));
+                return Ok(());
+            }
+            ToWorker::Welcome { .. } => {}
+            _ if !self.connection.is_welcome() => return Err(Reason::OutOfTurn),
+            _ => {}
+        }
+        match message {
+            ToWorker::Welcome {
+                worker,
+                session,
+                resumed,
+                alive_every_ms,
+                incarnation: _,
+            } => {
+                if !self.connection.welcomed(self.now, alive_every_ms) {
+                    return Err(Reason::OutOfTurn);
+                }
+                self.connection.worker = Some(worker);
+                self.connection.token = Some(session);
+                self.begin_session(resumed);
+                Ok(())
+            }
+            ToWorker::Job(header) => self.describe(header),
+            ToWorker::Grant {
+                lease,
+                job,
+                node,
+                inputs,
+            } => self.grant(lease, job, node, inputs),
+            ToWorker::Revoke { lease } => {
+                self.revoke(lease);
+                Ok(())
+            }
+            ToWorker::Accepted { lease, node } => {
+                self.accepted(lease, node);
+                Ok(())
+            }
+            ToWorker::Forget { job } => {
+                self.forget(job);
+                Ok(())
+            }
+            ToWorker::Blob {
+                hash,
+                offset,
+                total,
+            } => {
+                if self.blobs.piece(hash, offset, total, bulk)? == Arrival::Whole {
+                    self.arrived(hash);
+                }
+                Ok(())
+            }
+            ToWorker::Gone { hash } => self.gone(hash),
+            ToWorker::Ping => {
+                self.send(&ToCoordinator::Alive);
+                Ok(())
+            }
+            ToWorker::Refused { .. } | ToWorker::Closing { .. } => {
+                unreachable!("dealt with above")
+            }
+        }
+    }
+
+    fn close(&mut self, after_ms: u64, reason: String) {
+        if after_ms == u64::MAX {
+            self.end(End::Closed { reason });
+            return;
+        }
+        let after = Micros::from_millis(after_ms);
+        self.connection.stay_away(self.now, after, reason.clone());
+        let reason = Reason::Closing(reason);
+        self.outputs.push_back(Output::Disconnect { reason });
+        self.connection_gone();
+    }
+
+    /// The coordinator took this worker in: with what it had, or anew.
+    fn begin_session(&mut self, resumed: bool) {
+        if resumed {
+            for message in self.outbox.resumed() {
+                self.send(&message);
+            }
+            let failed = self.leases.iter().flat_map(|l| failures(l.id, &l.failed));
+            for message in failed.collect::<Vec<_>>() {
+                self.send(&message);
+            }
+        } else {
+            self.forget_all();
+        }
+        if self.hidden {
+            self.tell_capacity();
+        }
+    }
+
+    fn describe(&mut self, header: JobHeader) -> Result<(), Reason> {
+        let id = header.job;
+        if let Some(known) = self.jobs.get(&id) {
+            // It may come again on a new connection.
+            let same = known.header == header;
+            let other = Reason::BadHeader(id, "header: another one came before");
+            return if same { Ok(()) } else { Err(other) };
+        }
+        if self.jobs.len() >= MAX_JOBS {
+            return Err(Reason::TooMany("jobs"));
+        }
+        let mut job = Job::new(header).map_err(|fault| Reason::BadHeader(id, fault))?;
+        let blobs = job.blobs();
+        if !blobs
+            .iter()
+            .all(|(hash, len)| self.blobs.agrees(*hash, *len))
+        {
+            return Err(Reason::BadHeader(id, "length of a blob"));
+        }
+        let mut missing = BTreeSet::new();
+        for (hash, len) in blobs {
+            if !self.blobs.pin(hash, len) {
+                missing.insert(hash);
+            }
+        }
+        job.state = JobState::Fetching(missing);
+        self.jobs.insert(id, job);
+        Ok(())
+    }
+
+    fn grant(
+        &mut self,
+        lease: LeaseId,
+        job: JobId,
+        node: Node,
+        inputs: Vec<SegmentRef>,
+    ) -> Result<(), Reason> {
+        let bad = |fault| Reason::BadGrant { lease, fault };
+        let Some(known) = self.jobs.get(&job) else {
+            return Err(Reason::UnknownJob(job));
+        };
+        if self.find(lease).is_some() || self.outbox.holds(lease) {
+            return Err(bad(GrantFault::Twice));
+        }
+        Lease::check(known, node, &inputs).map_err(bad)?;
+        if self.leases.len() >= MAX_LEASES {
+            return Err(Reason::TooMany("leases"));
+        }
+        if let JobState::Unusable(failure) = &known.state {
+            let failed = [(node, failure.clone())];
+            for message in failures(lease, &failed) {
+                self.send(&message);
+            }
+            return Ok(());
+        }
+        let mut granted = Lease::new(lease, known, node, inputs);
+        if self.holds_back() {
+            self.send(&ToCoordinator::Returned { lease });
+            return Ok(());
+        }
+        let segments = granted.segments();
+        let lens_agree = segments.len() == distinct(&segments)
+            && segments
+                .iter()
+                .all(|(hash, len)| self.blobs.agrees(*hash, *len));
+        if !lens_agree {
+            return Err(bad(GrantFault::Segments));
+        }
+        for (hash, len) in segments {
+            if !self.blobs.pin(hash, len) {
+                granted.missing.insert(hash);
+            }
+        }
+        self.leases.push_back(granted);
+        Ok(())
+    }
+
+    fn revoke(&mut self, lease: LeaseId) {
+        // One that is unknown has just been handed in: that is the answer.
+        if self
+            .leases
+            .iter()
+            .any(|held| held.id == lease && !held.begun)
+        {
+            self.drop_leases(|held| held.id == lease);
+            self.send(&ToCoordinator::Returned { lease });
+        }
+    }
+
+    fn accepted(&mut self, lease: LeaseId, node: Node) {
+        if let Some((partial, tasks)) = self.outbox.accepted(lease, node) {
+            self.tally.blocks += 1;
+            self.tally.tasks += tasks;
+            self.tally.busy_us += partial.busy_us;
+        }
+    }
+
+    /// A job is over for this worker.
+    fn forget(&mut self, id: JobId) {
+        let Some(job) = self.jobs.remove(&id) else {
+            return;
+        };
+        self.outbox.forget_job(id);
+        self.drop_leases(|lease| lease.job == id);
+        if let JobState::Fetching(_) = job.state {
+            for (hash, _) in job.blobs() {
+                self.unpin(hash);
+            }
+        }
+        if job.given {
+            self.outputs.push_back(Output::UnloadJob { job: id });
+        }
+    }
+
+    /// The coordinator knows nothing of what was before.
+    fn forget_all(&mut self) {
+        while let Some(job) = self.jobs.keys().next().copied() {
+            self.forget(job);
+        }
+        self.outbox.forget(|_| true);
+        assert!(self.leases.is_empty(), "a lease without a job");
+    }
+
+    /// Drops leases with all that runs for them, without a word.
+    pub(super) fn drop_leases(&mut self, lost: impl Fn(&Lease) -> bool) {
+        let leases = std::mem::take(&mut self.leases).into_iter();
+        let (gone, kept): (VecDeque<Lease>, _) = leases.partition(lost);
+        self.leases = kept;
+        for lease in gone {
+            self.cancel_runs(lease.id);
+            self.unpin_inputs(&lease);
+        }
+    }
+
+    pub(super) fn unpin_inputs(&mut self, lease: &Lease) {
+        for (hash, _) in lease.segments() {
+            self.unpin(hash);
+        }
+    }
+
+    fn unpin(&mut self, hash: BlobHash) {
+        if self.blobs.unpin(hash) {
+            self.outputs.push_back(Output::DropBlob { hash });
+        }
+    }
+
+    fn arrived(&mut self, hash: BlobHash) {
+        for lease in &mut self.leases {
+            lease.missing.remove(&hash);
+        }
+        for job in self.jobs.values_mut() {
+            if let JobState::Fetching(missing) = &mut job.state {
+                missing.remove(&hash);
+            }
+        }
+    }
+
+    /// What needs this blob cannot be done here.
+    fn gone(&mut self, hash: BlobHash) -> Result<(), Reason> {
+        self.blobs.gone(hash)?;
+        let failure = Failure {
+            kind: FailureKind::Crash,
+            message: format!("the coordinator no longer has blob {hash}"),
+        };
+        let jobs = self.jobs.iter().filter(|(_, job)| match &job.state {
+            JobState::Fetching(missing) => missing.contains(&hash),
+            _ => false,
+        });
+        for job in jobs.map(|(id, _)| *id).collect::<Vec<_>>() {
+            for (hash, _) in self.job(job).blobs() {
+                self.unpin(hash);
+            }
+            self.make_unusable(job, &failure);
+        }
+        self.fail_whole(|lease| lease.missing.contains(&hash), &failure);
+        Ok(())
+    }
+
+    pub(super) fn set_loaded(&mut self, job: JobId) {
+        if let Some(known) = self.jobs.get_mut(&job)
+            && known.state == JobState::Loading
+        {
+            known.state = JobState::Ready;
+        }
+    }
+
+    pub(super) fn set_unusable(&mut self, job: JobId, mut failure: Failure) {
+        let known = self.jobs.get(&job);
+        if known.is_some_and(|known| known.state == JobState::Loading) {
+            failure.message = limits::clip(failure.message);
+            self.make_unusable(job, &failure);
+        }
+    }
+
+    fn make_unusable(&mut self, job: JobId, failure: &Failure) {
+        let known = self.jobs.get_mut(&job).expect("it was looked up");
+        known.state = JobState::Unusable(failure.clone());
+        self.fail_whole(|lease| lease.job == job, failure);
+    }
+
+    /// Fails leases that have not begun.
+    fn fail_whole(&mut self, lost: impl Fn(&Lease) -> bool, failure: &Failure) {
+        let lost_leases = self.leases.iter().filter(|lease| lost(lease));
+        let failed: Vec<_> = lost_leases.map(|lease| (lease.id, lease.node)).collect();
+        self.drop_leases(lost);
+        for (lease, node) in failed {
+            for message in failures(lease, &[(node, failure.clone())]) {
+                self.send(&message);
+            }
+        }
+    }
+}
+
+/// How many hashes there are among blobs of given lengths.
+fn distinct(segments: &BTreeSet<(BlobHash, u64)>) -> usize {
+    let hashes: BTreeSet<BlobHash> = segments.iter().map(|(hash, _)| *hash).collect();
+    hashes.len()
+}

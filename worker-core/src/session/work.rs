@@ -1,0 +1,304 @@
+//! What the slots do: which work is next, and what each report leads to. The
+//! guilty task is found here.
+
+use super::Session;
+use crate::jobs::JobState;
+use crate::leases::Lease;
+use crate::pieces::{Load, Piece, next_piece};
+use crate::results::{Partial, failures};
+use crate::slots::{Doing, MergeWork, Run};
+use crate::{Input, Output, Work};
+use bytes::Bytes;
+use manyhands_protocol::{Failure, FailureKind, LeaseId, Node, limits};
+
+/// A single task, or a merge, that died so often while it ran alone is blamed.
+const CRASHES: u8 = 2;
+
+impl Session {
+    /// Gives idle slots what is next: what has to run alone, else merges (so
+    /// that memory stays small), else pieces in the order of leases.
+    pub(super) fn start_work(&mut self) {
+        while let Some(slot) = self.slots.idle() {
+            if self.slots.any_alone() {
+                return;
+            }
+            if let Some(at) = self
+                .leases
+                .iter()
+                .position(|lease| !lease.suspects.is_empty())
+            {
+                if self.slots.busy() == 0 {
+                    let suspect = self.leases[at].suspects.pop_front();
+                    self.start(slot, at, suspect.expect("there is one"), true);
+                }
+                return;
+            }
+            let merge = self
+                .leases
+                .iter()
+                .position(|lease| !lease.merges.is_empty());
+            if let Some(at) = merge {
+                let merge = self.leases[at].merges.pop_front().expect("there is one");
+                self.start(slot, at, Doing::Merge(merge), false);
+                continue;
+            }
+            if self.holds_back() {
+                return;
+            }
+            let Some(at) = self.leases.iter().position(|lease| self.is_ready(lease)) else {
+                return;
+            };
+            let piece = self.cut_piece(at);
+            self.start(slot, at, Doing::Piece(piece), false);
+        }
+    }
+
+    /// Whether a piece of the lease can begin.
+    fn is_ready(&self, lease: &Lease) -> bool {
+        !lease.pending.is_empty()
+            && lease.missing.is_empty()
+            && self.job(lease.job).state == JobState::Ready
+    }
+
+    fn cut_piece(&mut self, at: usize) -> Piece {
+        let ready = self.leases.iter().filter(|lease| self.is_ready(lease));
+        let backlog_us = ready.map(|lease| {
+            let task_us = self.job(lease.job).speed.task_us().unwrap_or(0.0);
+            lease.pending_tasks() as f64 * task_us
+        });
+        let job = self.job(self.leases[at].job);
+        let tree = job.tree;
+        let load = Load {
+            speed: job.speed,
+            slots: self.slots.capacity(),
+            lease_tasks: tree.len(self.leases[at].node),
+            backlog_us: backlog_us.sum(),
+        };
+        let pending = &mut self.leases[at].pending;
+        let whole = pending.last().is_some_and(|piece| piece.suspect);
+        let tasks = if whole { u64::MAX } else { load.tasks() };
+        next_piece(pending, tree, tasks).expect("a ready lease has pieces")
+    }
+
+    fn start(&mut self, slot: u16, at: usize, doing: Doing, alone: bool) {
+        let work = match &doing {
+            Doing::Piece(piece) => self.run_work(at, *piece),
+            Doing::Merge(merge) => Work::Merge {
+                node: merge.node,
+                left: merge.left.clone().into_bytes(),
+                right: merge.right.clone().into_bytes(),
+            },
+        };
+        let lease = &mut self.leases[at];
+        lease.started();
+        let (lease, job) = (lease.id, lease.job);
+        let run = Run {
+            lease,
+            job,
+            doing,
+            alone,
+            done: 0,
+        };
+        let ticket = self.slots.start(slot, run);
+        self.outputs.push_back(Output::Start {
+            slot,
+            ticket,
+            job,
+            work,
+        });
+    }
+
+    /// The command for a piece; its segments are put before.
+    fn run_work(&mut self, at: usize, piece: Piece) -> Work {
+        let lease = &self.leases[at];
+        let tasks = self.job(lease.job).tree.range(piece.node);
+        let segments = lease.segments_of(&tasks).to_vec();
+        for segment in &segments {
+            let hash = segment.hash;
+            if let Some(bytes) = self.blobs.put(hash) {
+                self.outputs.push_back(Output::PutBlob { hash, bytes });
+            }
+        }
+        Work::Run {
+            node: piece.node,
+            tasks,
+            single_step: piece.single_step,
+            segments,
+        }
+    }
+
+    pub(super) fn cancel_runs(&mut self, lease: LeaseId) {
+        for (slot, ticket) in self.slots.cancel(|run| run.lease == lease) {
+            self.outputs.push_back(Output::Cancel { slot, ticket });
+        }
+    }
+
+    /// A slot's report. Those of old tickets, and of what was cancelled, end
+    /// here.
+    pub(super) fn take_report(&mut self, report: Input) {
+        match report {
+            Input::SlotProgress {
+                slot,
+                ticket,
+                tasks,
+            } => self.slots.progress(slot, ticket, tasks),
+            Input::SlotDone {
+                slot,
+                ticket,
+                partial,
+                busy_us,
+            } => {
+                if let Some((at, run)) = self.end_run(slot, ticket) {
+                    self.done(at, run.doing, partial, busy_us);
+                }
+            }
+            Input::SlotFailed {
+                slot,
+                ticket,
+                failure,
+                at: task,
+            } => {
+                if let Some((at, run)) = self.end_run(slot, ticket) {
+                    self.failed(at, run.doing, failure, task);
+                }
+            }
+            Input::SlotStopped { slot, ticket } | Input::SlotLost { slot, ticket } => {
+                if let Some((at, run)) = self.end_run(slot, ticket) {
+                    self.run_again(at, run.doing);
+                }
+            }
+            Input::SlotCrashed {
+                slot,
+                ticket,
+                message,
+            } => {
+                if let Some((at, run)) = self.end_run(slot, ticket) {
+                    self.crashed(at, run, message);
+                }
+            }
+            other => unreachable!("{other:?} is no report of a slot"),
+        }
+    }
+
+    /// Frees the slot. What it did, and where its lease is, if that matters.
+    fn end_run(&mut self, slot: u16, ticket: u64) -> Option<(usize, Run)> {
+        let run = self.slots.end(slot, ticket)?;
+        let at = self.find(run.lease);
+        let at = at.expect("a dropped lease's runs are cancelled");
+        self.leases[at].ended();
+        Some((at, run))
+    }
+
+    fn done(&mut self, at: usize, doing: Doing, bytes: Bytes, busy_us: u64) {
+        if bytes.len() as u64 > limits::MAX_PARTIAL {
+            let most = limits::MAX_PARTIAL >> 20;
+            let failure = Failure {
+                kind: FailureKind::Error,
+                message: format!("a partial of {} bytes; at most {most} MiB", bytes.len()),
+            };
+            self.failed(at, doing, failure, None);
+            return;
+        }
+        let lease = &mut self.leases[at];
+        let job = self
+            .jobs
+            .get_mut(&lease.job)
+            .expect("a lease's job is known");
+        match doing {
+            Doing::Piece(piece) => {
+                if !piece.suspect && !piece.single_step {
+                    job.speed.ran(job.tree.len(piece.node), busy_us);
+                }
+                lease.piece_done(piece.node, Partial::new(bytes, busy_us));
+            }
+            Doing::Merge(merge) => {
+                job.speed.merged(busy_us);
+                let all_us = busy_us + merge.left.busy_us + merge.right.busy_us;
+                lease.merge_done(merge.node, Partial::new(bytes, all_us));
+            }
+        }
+    }
+
+    /// The guest failed: blames a single task or a merge, or cuts the piece to
+    /// find which task it is.
+    fn failed(&mut self, at: usize, doing: Doing, failure: Failure, task: Option<u64>) {
+        let piece = match doing {
+            Doing::Merge(merge) => return self.blame(at, merge.node, failure),
+            Doing::Piece(piece) => piece,
+        };
+        let tree = self.job(self.leases[at].job).tree;
+        let range = tree.range(piece.node);
+        if range.end - range.start == 1 {
+            return self.blame(at, Node::leaf(range.start), failure);
+        }
+        let task = task.filter(|task| range.contains(task));
+        let overdue = failure.kind == FailureKind::Timeout;
+        let parts = match task {
+            // It had all the time one task may have.
+            Some(task) if overdue => {
+                self.blame(at, Node::leaf(task), failure);
+                let mut parts = piece.around(tree, task);
+                parts.retain(|part| part.node != Node::leaf(task));
+                parts
+            }
+            Some(task) => piece.around(tree, task),
+            None if overdue && !piece.single_step => vec![Piece {
+                single_step: true,
+                ..piece
+            }],
+            None => piece.halves(tree).expect("more than one task").to_vec(),
+        };
+        self.leases[at].run_next(parts);
+    }
+
+    fn blame(&mut self, at: usize, node: Node, mut failure: Failure) {
+        failure.message = limits::clip(failure.message);
+        let lease = &mut self.leases[at];
+        let id = lease.id;
+        lease.blame(node, failure.clone());
+        for message in failures(id, &[(node, failure)]) {
+            self.send(&message);
+        }
+    }
+
+    fn run_again(&mut self, at: usize, doing: Doing) {
+        let lease = &mut self.leases[at];
+        match doing {
+            Doing::Piece(piece) => lease.run_next([piece]),
+            Doing::Merge(merge) => lease.merges.push_front(merge),
+        }
+    }
+
+    /// The process died while this ran: it is run again alone, cut if it was
+    /// alone already, and blamed in the end.
+    fn crashed(&mut self, at: usize, run: Run, message: String) {
+        let tree = self.job(run.job).tree;
+        let kind = FailureKind::Crash;
+        let failure = Failure { kind, message };
+        let alone = u8::from(run.alone);
+        match run.doing {
+            Doing::Piece(piece) => match piece.halves(tree) {
+                Some(halves) if run.alone => {
+                    for half in halves {
+                        self.leases[at].run_alone(Doing::Piece(half));
+                    }
+                }
+                None if piece.crashes + alone >= CRASHES => {
+                    let task = tree.range(piece.node).start;
+                    self.blame(at, Node::leaf(task), failure);
+                }
+                _ => self.leases[at].run_alone(Doing::Piece(Piece {
+                    crashes: piece.crashes + alone,
+                    ..piece
+                })),
+            },
+            Doing::Merge(merge) if merge.crashes + alone >= CRASHES => {
+                self.blame(at, merge.node, failure);
+            }
+            Doing::Merge(merge) => self.leases[at].run_alone(Doing::Merge(MergeWork {
+                crashes: merge.crashes + alone,
+                ..merge
+            })),
+        }
+    }
+}
