@@ -72,7 +72,9 @@ pub enum Event<P> {
         capacity: Capacity,
     },
     /// A worker came back to its session (also when its old connection has not
-    /// been found dead yet).
+    /// been found dead yet). The driver asks
+    /// [`Scheduler::worker`](crate::Scheduler::worker) before whether there is
+    /// one to come back to; if not, the worker joins.
     WorkerResumed {
         /// Whose session.
         worker: WorkerId,

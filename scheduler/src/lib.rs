@@ -4,11 +4,26 @@
 //! [`Event`]s and carries out the [`Action`]s it answers with; it is generic
 //! over the handle `P` to a partial's bytes, which it never looks into.
 
+mod assembly;
+mod blocks;
+mod buddy;
 mod config;
 mod event;
+mod failures;
+mod fairness;
+mod getters;
+mod grants;
+mod jobs;
+mod leases;
+mod lifecycle;
+mod presence;
+mod results;
 mod scheduler;
+mod sizing;
+mod stragglers;
 mod time;
 mod view;
+mod workers;
 
 pub use config::Config;
 pub use event::{Action, Capacity, Event, JobSpec, Reason};

@@ -1,8 +1,16 @@
-//! The scheduler's face: what a driver calls.
+//! The scheduler's face: what a driver calls, and which part answers to which
+//! event.
 
-use crate::{Action, Config, Contribution, Event, JobProgress, Micros, Waiting, WorkerProgress};
+use crate::blocks::LeaseNumber;
+use crate::config::Config;
+use crate::event::{Action, Event};
+use crate::fairness::{Pass, Queue};
+use crate::jobs::Job;
+use crate::leases::Lease;
+use crate::time::Micros;
+use crate::workers::Worker;
 use manyhands_protocol::{JobId, WorkerId};
-use std::marker::PhantomData;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Decides who computes what, and what becomes of the partials.
 ///
@@ -22,10 +30,70 @@ use std::marker::PhantomData;
 /// # Panics
 /// `handle` asserts the scheduler's own invariants, and that ids in
 /// `JobSubmitted` and `WorkerJoined` are new. Nothing a worker sends panics.
+///
+/// # Example
+/// ```
+/// use manyhands_protocol::message::EngineKind;
+/// use manyhands_protocol::{JobId, MergeMode, Tree, WorkerId};
+/// use manyhands_scheduler::{Action, Capacity, Config, Event, JobSpec, Micros, Scheduler};
+///
+/// let mut scheduler = Scheduler::<&str>::new(Config::default());
+/// let mut actions = Vec::new();
+/// let (job, worker) = (JobId(1), WorkerId(1));
+/// let spec = JobSpec {
+///     tree: Tree::new(1).unwrap(),
+///     merge: MergeMode::Concat,
+///     weight: 100,
+///     memory: 0,
+///     simd: false,
+///     bytes_per_task: 0,
+///     max_block: u64::MAX,
+/// };
+/// scheduler.handle(Micros(0), Event::JobSubmitted { job, spec }, &mut actions);
+/// let capacity = Capacity {
+///     engine: EngineKind::Native,
+///     slots: 1,
+///     memory: 1 << 30,
+///     simd: true,
+///     hidden: false,
+/// };
+/// scheduler.handle(Micros(5), Event::WorkerJoined { worker, capacity }, &mut actions);
+/// let Some(Action::Grant { lease, node, .. }) = actions.pop() else { panic!("a grant") };
+/// let answer = Event::Partial { worker, lease, node, partial: "!", len: 1, busy_us: 9 };
+/// scheduler.handle(Micros(20), answer, &mut actions);
+/// assert!(actions.contains(&Action::Emit { job, node, partial: "!" }));
+/// assert!(actions.contains(&Action::Complete { job }));
+/// ```
 #[derive(Debug)]
 pub struct Scheduler<P> {
-    config: Config,
-    partials: PhantomData<P>,
+    pub(crate) config: Config,
+    /// The time of the event being handled.
+    pub(crate) now: Micros,
+    pub(crate) jobs: BTreeMap<JobId, Job<P>>,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// Those that a worker may still answer.
+    pub(crate) leases: BTreeMap<LeaseNumber, Lease>,
+    pub(crate) next_lease: LeaseNumber,
+    /// Jobs with a block to hand out.
+    pub(crate) ready: Queue,
+    /// Jobs with blocks out and none to hand out.
+    pub(crate) tail: Queue,
+    /// Weights of the jobs in either queue.
+    pub(crate) active_weight: u64,
+    /// The pass of the job served last: where newcomers begin.
+    pub(crate) served: Pass,
+    /// Slots of all workers that are connected.
+    pub(crate) slots: u64,
+    /// Workers that wanted more and found nothing free.
+    pub(crate) hungry: BTreeSet<WorkerId>,
+    /// Workers to look at before this event ends.
+    pub(crate) touched: BTreeSet<WorkerId>,
+    /// Whether there may be something for the hungry.
+    pub(crate) news: bool,
+    /// When the hungry next look for stragglers.
+    pub(crate) rescue_at: Option<Micros>,
+    /// When something about a worker is due.
+    pub(crate) wakes: BTreeSet<(Micros, WorkerId)>,
 }
 
 impl<P> Scheduler<P> {
@@ -34,52 +102,98 @@ impl<P> Scheduler<P> {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            partials: PhantomData,
+            now: Micros(0),
+            jobs: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            next_lease: 0,
+            ready: Queue::default(),
+            tail: Queue::default(),
+            active_weight: 0,
+            served: 0,
+            slots: 0,
+            hungry: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            news: false,
+            rescue_at: None,
+            wakes: BTreeSet::new(),
         }
     }
 
     /// Takes in what happened at `now`; appends what is to be done.
     pub fn handle(&mut self, now: Micros, event: Event<P>, actions: &mut Vec<Action<P>>) {
-        let _ = (now, event, actions);
+        assert!(now >= self.now, "time went from {:?} to {now:?}", self.now);
+        self.now = now;
+        self.dispatch(event, actions);
+        self.check_timers(actions);
+        self.hand_out(actions);
+        assert!(self.touched.is_empty(), "workers were left without a look");
+    }
+
+    fn dispatch(&mut self, event: Event<P>, actions: &mut Vec<Action<P>>) {
+        match event {
+            Event::JobSubmitted { job, spec } => self.job_submitted(job, spec, actions),
+            Event::JobCancelled { job } => self.job_cancelled(job, actions),
+            Event::JobRemoved { job } => self.job_removed(job, actions),
+            Event::WorkerJoined { worker, capacity } => self.worker_joined(worker, capacity),
+            Event::WorkerResumed {
+                worker,
+                capacity,
+                held,
+            } => self.worker_resumed(worker, capacity, &held, actions),
+            Event::WorkerCapacity {
+                worker,
+                slots,
+                hidden,
+            } => self.worker_capacity(worker, slots, hidden),
+            Event::WorkerDisconnected { worker } => self.worker_disconnected(worker),
+            Event::WorkerLeft { worker } => self.remove_worker(worker),
+            Event::Heard { worker } => self.heard(worker),
+            Event::Partial {
+                worker,
+                lease,
+                node,
+                partial,
+                len,
+                busy_us,
+            } => {
+                self.heard(worker);
+                self.partial(worker, lease, node, (partial, len, busy_us), actions);
+            }
+            Event::Failed {
+                worker,
+                lease,
+                node,
+                failure,
+            } => {
+                self.heard(worker);
+                self.failed(worker, lease, node, failure, actions);
+            }
+            Event::Returned { worker, lease } => {
+                self.heard(worker);
+                self.returned(worker, lease, actions);
+            }
+            Event::Progress {
+                worker,
+                lease,
+                done,
+            } => {
+                self.heard(worker);
+                self.progress(worker, lease, done, actions);
+            }
+            Event::Merged { job, node, partial } => self.merged(job, node, partial, actions),
+            Event::MergeFailed { job, failure, .. } => {
+                self.job_failed(job, None, failure, actions);
+            }
+            Event::Tick => {}
+        }
     }
 
     /// When [`Event::Tick`] is due; `None` while nothing waits for time to pass.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
-        None
-    }
-
-    /// A job's counts at `now`; `None` for one never submitted, or removed.
-    #[must_use]
-    pub fn job(&self, now: Micros, job: JobId) -> Option<JobProgress> {
-        let _ = (now, job);
-        None
-    }
-
-    /// Why the job gets no worker, if none that is here can take its blocks.
-    #[must_use]
-    pub fn waiting(&self, job: JobId) -> Option<Waiting> {
-        let _ = job;
-        None
-    }
-
-    /// Who has given the job how much, by worker id; empty for an unknown job.
-    #[must_use]
-    pub fn contributions(&self, job: JobId) -> Vec<Contribution> {
-        let _ = job;
-        Vec::new()
-    }
-
-    /// A worker's counts; `None` once its session is over.
-    #[must_use]
-    pub fn worker(&self, worker: WorkerId) -> Option<WorkerProgress> {
-        let _ = worker;
-        None
-    }
-
-    /// All workers with a session, by id.
-    pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        std::iter::empty()
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        wake.into_iter().chain(self.rescue_at).min()
     }
 
     /// The settings.

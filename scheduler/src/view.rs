@@ -26,7 +26,7 @@ pub struct JobProgress {
     pub done: u64,
     /// Tasks leased out.
     pub running: u64,
-    /// Tasks that had to be leased again: lost workers and failures, not
+    /// Blocks that had to be leased again: lost workers and failures, not
     /// duplicates.
     pub retries: u64,
     /// `concat`: the first task that is not in the prefix yet. `reduce`: 0 till

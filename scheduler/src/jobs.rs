@@ -1,0 +1,188 @@
+//! What is known of a job: its blocks, its result so far, who works at it how
+//! fast. Decides nothing.
+
+use crate::assembly::Assembly;
+use crate::blocks::{Blocks, LeaseNumber};
+use crate::config::Config;
+use crate::event::JobSpec;
+use crate::fairness::{Need, Pass};
+use crate::sizing::Speed;
+use crate::time::Micros;
+use crate::view::Phase;
+use manyhands_protocol::{JobId, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which queue a job stands in, and with what pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// Nothing to hand out and nothing out, or over.
+    Nowhere,
+    /// It has a block to hand out.
+    Ready(Pass),
+    /// All it has is out: its blocks may be duplicated.
+    Tail(Pass),
+}
+
+/// What one worker has done for the job.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Member {
+    pub(crate) speed: Speed,
+    /// What it adds to the job's `rate` and `rated_slots`.
+    counted: Option<(f64, u16)>,
+    pub(crate) blocks: u64,
+    pub(crate) tasks: u64,
+    pub(crate) busy_us: u64,
+}
+
+/// How often a task has failed, and where.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempts {
+    pub(crate) failures: u32,
+    /// Of these, the guest's own.
+    pub(crate) guest: u32,
+    pub(crate) workers: Vec<WorkerId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Job<P> {
+    pub(crate) id: JobId,
+    pub(crate) spec: JobSpec,
+    pub(crate) phase: Phase,
+    pub(crate) blocks: Blocks,
+    pub(crate) assembly: Assembly<P>,
+    pub(crate) members: BTreeMap<WorkerId, Member>,
+    /// Speed of all members that are here, in tasks a microsecond.
+    rate: f64,
+    /// Their slots.
+    rated_slots: u64,
+    /// By task.
+    pub(crate) attempts: BTreeMap<u64, Attempts>,
+    /// All leases that a worker may still answer.
+    pub(crate) leases: BTreeSet<LeaseNumber>,
+    /// Those that stand, by predicted end.
+    pub(crate) by_end: BTreeSet<(Micros, LeaseNumber)>,
+    pub(crate) pass: Pass,
+    pub(crate) place: Place,
+    pub(crate) retries: u64,
+    /// Bytes of the partials used, and their tasks.
+    pub(crate) output: (u64, u64),
+    /// When a partial was last used.
+    pub(crate) answered: Option<Micros>,
+}
+
+impl<P> Job<P> {
+    pub(crate) fn new(id: JobId, spec: JobSpec, pass: Pass) -> Self {
+        Self {
+            id,
+            spec,
+            phase: Phase::Running,
+            blocks: Blocks::new(spec.tree),
+            assembly: Assembly::new(spec.tree, spec.merge),
+            members: BTreeMap::new(),
+            rate: 0.0,
+            rated_slots: 0,
+            attempts: BTreeMap::new(),
+            leases: BTreeSet::new(),
+            by_end: BTreeSet::new(),
+            pass,
+            place: Place::Nowhere,
+            retries: 0,
+            output: (0, 0),
+            answered: None,
+        }
+    }
+
+    pub(crate) fn need(&self) -> Need {
+        Need::of(&self.spec)
+    }
+
+    /// Mean bytes of the partials a task.
+    pub(crate) fn output_per_task(&self) -> u64 {
+        let (bytes, tasks) = self.output;
+        match self.assembly {
+            Assembly::Concat { .. } => bytes.checked_div(tasks).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Whether the window lets nothing but the block at the prefix out.
+    pub(crate) fn window_closed(&self, config: &Config) -> bool {
+        self.assembly.window_closed(
+            config,
+            self.blocks.out_pieces(),
+            self.blocks.out_tasks(),
+            self.output_per_task(),
+        )
+    }
+
+    /// Whether the next free block holds the prefix of a `concat` job back.
+    pub(crate) fn free_at_prefix(&self) -> bool {
+        matches!(self.assembly, Assembly::Concat { .. })
+            && self.blocks.first_free() == Some(self.assembly.prefix())
+    }
+
+    /// Where the job belongs now.
+    pub(crate) fn rightful_place(&self, config: &Config) -> Place {
+        let open = || !self.window_closed(config) || self.free_at_prefix();
+        if self.phase != Phase::Running {
+            Place::Nowhere
+        } else if self.blocks.free_tasks() > 0 && open() {
+            Place::Ready(self.pass)
+        } else if self.blocks.out_tasks() > 0 {
+            Place::Tail(self.pass)
+        } else {
+            Place::Nowhere
+        }
+    }
+
+    /// Counts the worker's measured speed in as that of `slots` slots; 0 takes
+    /// it out (the worker is away or paused).
+    pub(crate) fn count_speed(&mut self, worker: WorkerId, slots: u16) {
+        let Some(member) = self.members.get_mut(&worker) else {
+            return;
+        };
+        if let Some((rate, slots)) = member.counted.take() {
+            self.rate -= rate;
+            self.rated_slots -= u64::from(slots);
+        }
+        if self.rated_slots == 0 {
+            // Sums of floats leave dust behind.
+            self.rate = 0.0;
+        }
+        if slots > 0
+            && let Some(rate) = member.speed.rate()
+        {
+            member.counted = Some((rate, slots));
+            self.rate += rate;
+            self.rated_slots += u64::from(slots);
+        }
+    }
+
+    /// What a slot here does on average, in tasks a microsecond.
+    pub(crate) fn slot_rate(&self) -> Option<f64> {
+        (self.rated_slots > 0 && self.rate > 0.0).then(|| self.rate / self.rated_slots as f64)
+    }
+
+    /// The speed expected of all of `slots` slots, in tasks a microsecond.
+    pub(crate) fn total_rate(&self, slots: u64) -> Option<f64> {
+        let unknown = slots.saturating_sub(self.rated_slots);
+        Some(self.rate + self.slot_rate()? * unknown as f64)
+    }
+
+    /// The speed expected of one worker: its own if measured.
+    pub(crate) fn worker_rate(&self, worker: WorkerId, slots: u16) -> Option<f64> {
+        let measured = self.members.get(&worker);
+        let measured = measured.and_then(|member| member.speed.rate());
+        measured.or_else(|| Some(self.slot_rate()? * f64::from(slots.max(1))))
+    }
+
+    /// Drops what only a running job needs.
+    pub(crate) fn close(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.blocks.clear();
+        self.assembly.close();
+        self.attempts.clear();
+        self.by_end.clear();
+        assert!(self.leases.is_empty(), "leases outlive their job");
+    }
+}

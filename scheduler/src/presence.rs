@@ -1,0 +1,226 @@
+//! Workers come, fall silent, come back and leave.
+
+use crate::event::{Action, Capacity, Reason};
+use crate::scheduler::Scheduler;
+use crate::workers::{Link, Worker};
+use manyhands_protocol::{LeaseId, WorkerId};
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+
+impl<P> Scheduler<P> {
+    pub(crate) fn worker_joined(&mut self, id: WorkerId, capacity: Capacity) {
+        let Entry::Vacant(entry) = self.workers.entry(id) else {
+            panic!("worker {id} joined twice");
+        };
+        let worker = entry.insert(Worker::new(self.now, capacity, &self.config));
+        self.slots += u64::from(worker.slots());
+        self.touched.insert(id);
+        self.arm(id);
+    }
+
+    pub(crate) fn heard(&mut self, id: WorkerId) {
+        // Its timer finds out when it fires.
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.heard = self.now;
+        }
+    }
+
+    pub(crate) fn worker_capacity(&mut self, id: WorkerId, slots: u16, hidden: bool) {
+        self.heard(id);
+        self.change(id, |worker| {
+            worker.capacity.slots = slots;
+            worker.capacity.hidden = hidden;
+        });
+    }
+
+    pub(crate) fn worker_disconnected(&mut self, id: WorkerId) {
+        let since = self.now;
+        self.change(id, |worker| {
+            if worker.connected() {
+                worker.link = Link::Away { since, grace: true };
+            }
+        });
+    }
+
+    pub(crate) fn worker_resumed(
+        &mut self,
+        id: WorkerId,
+        capacity: Capacity,
+        held: &[LeaseId],
+        actions: &mut Vec<Action<P>>,
+    ) {
+        if !self.workers.contains_key(&id) {
+            return;
+        }
+        self.heard(id);
+        for lease in held {
+            if self.is_foreign(id, *lease) {
+                self.expel(id, Reason::ForeignLease(*lease), actions);
+                return;
+            }
+        }
+        self.change(id, |worker| {
+            worker.link = Link::Connected;
+            worker.capacity = capacity;
+        });
+        let held: BTreeSet<u64> = held.iter().map(|lease| lease.counter).collect();
+        let worker = &self.workers[&id];
+        let (standing, former) = (worker.queue.clone(), worker.former.clone());
+        for number in standing.into_iter().chain(former) {
+            if held.contains(&number) {
+                self.hold_again(id, number, actions);
+            } else {
+                self.end_lease(number);
+            }
+        }
+        let jobs = self.workers[&id].known.clone();
+        for job in jobs {
+            if !self.is_running(job) {
+                let worker = self.workers.get_mut(&id).expect("it has just resumed");
+                worker.known.remove(&job);
+                actions.push(Action::Forget { worker: id, job });
+            }
+        }
+    }
+
+    /// A worker that is back still works at a lease: its block is its own again
+    /// as far as it is not done.
+    fn hold_again(&mut self, id: WorkerId, number: u64, actions: &mut Vec<Action<P>>) {
+        let lease = self.leases.get_mut(&number).expect("a worker's lease");
+        lease.revoked = None;
+        if lease.stands {
+            return;
+        }
+        let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
+        lease.outstanding = job.blocks.lease_again(lease.node, number);
+        if lease.outstanding == 0 {
+            self.revoke(id, number, actions);
+            return;
+        }
+        lease.stands = true;
+        job.by_end.insert((lease.end, number));
+        let worker = self.workers.get_mut(&id).expect("it has just resumed");
+        worker.former.remove(&number);
+        worker.queue.push(number);
+        worker.queue.sort_unstable();
+        let job = lease.job;
+        self.requeue(job);
+    }
+
+    /// The worker broke the protocol.
+    pub(crate) fn expel(&mut self, id: WorkerId, reason: Reason, actions: &mut Vec<Action<P>>) {
+        assert!(reason.ends_session());
+        self.remove_worker(id);
+        actions.push(Action::Disconnect { worker: id, reason });
+    }
+
+    /// The session is over: leases are free.
+    pub(crate) fn remove_worker(&mut self, id: WorkerId) {
+        if !self.workers.contains_key(&id) {
+            return;
+        }
+        let since = self.now;
+        self.change(id, |worker| {
+            worker.link = Link::Away {
+                since,
+                grace: false,
+            };
+        });
+        self.free_leases(id);
+        let former = self.workers[&id].former.clone();
+        for number in former {
+            self.end_lease(number);
+        }
+        let worker = self.workers.remove(&id).expect("just seen");
+        if let Some(at) = worker.wake {
+            self.wakes.remove(&(at, id));
+        }
+        self.touched.remove(&id);
+        self.hungry.remove(&id);
+    }
+
+    /// Takes the blocks of all its leases away; answers to them stay welcome.
+    fn free_leases(&mut self, id: WorkerId) {
+        for number in self.workers[&id].queue.clone() {
+            let freed = self.detach(number);
+            let job = self.leases[&number].job;
+            if freed > 0 {
+                self.jobs.get_mut(&job).expect("a lease has a job").retries += 1;
+            }
+            self.requeue(job);
+        }
+    }
+
+    /// Changes what decides about a worker's slots and timers.
+    fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let before = worker.slots();
+        change(worker);
+        let slots = worker.slots();
+        self.slots = self.slots - u64::from(before) + u64::from(slots);
+        for job in &worker.known {
+            if let Some(job) = self.jobs.get_mut(job) {
+                job.count_speed(id, slots);
+            }
+        }
+        // Who waits for others to take what failed here need not any more.
+        self.news |= slots < before;
+        self.touched.insert(id);
+        self.arm(id);
+    }
+
+    /// Sets the worker's timer to when something is due.
+    pub(crate) fn arm(&mut self, id: WorkerId) {
+        let worker = self.workers.get_mut(&id).expect("a worker to watch");
+        let due = worker.due(self.now, &self.config);
+        if let Some(before) = worker.wake.replace(due) {
+            self.wakes.remove(&(before, id));
+        }
+        self.wakes.insert((due, id));
+    }
+
+    /// Looks at the workers whose time has come.
+    pub(crate) fn check_timers(&mut self, actions: &mut Vec<Action<P>>) {
+        while let Some((at, id)) = self.wakes.first().copied() {
+            if at > self.now {
+                break;
+            }
+            self.wakes.pop_first();
+            let worker = self.workers.get_mut(&id).expect("a watched worker");
+            worker.wake = None;
+            self.time_has_come(id, actions);
+        }
+    }
+
+    fn time_has_come(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) {
+        let now = self.now;
+        let worker = &self.workers[&id];
+        let silence = worker.deadline_us(&self.config);
+        match worker.link {
+            Link::Connected if now.since(worker.heard) >= silence => {
+                let reason = Reason::Silent(silence / 1_000_000);
+                actions.push(Action::Disconnect { worker: id, reason });
+                let (since, grace) = (now, false);
+                self.change(id, |worker| worker.link = Link::Away { since, grace });
+                self.free_leases(id);
+            }
+            Link::Connected => {
+                self.touched.insert(id);
+                self.arm(id);
+            }
+            Link::Away { since, .. } if now.since(since) >= self.config.session_us => {
+                self.remove_worker(id);
+                actions.push(Action::SessionEnded { worker: id });
+            }
+            Link::Away { since, .. } => {
+                let grace = now.since(since) < self.config.grace_us;
+                self.change(id, |worker| worker.link = Link::Away { since, grace });
+                if !grace {
+                    self.free_leases(id);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! When nothing is free: leases that have not begun are asked back, then those
+//! predicted to end last are duplicated on workers predicted to finish sooner.
+
+use crate::blocks::{LeaseNumber, Piece};
+use crate::buddy::leftmost;
+use crate::event::Action;
+use crate::scheduler::Scheduler;
+use crate::sizing::{duration_us, target_us};
+use crate::time::Micros;
+use manyhands_protocol::{JobId, MergeMode, Node, WorkerId};
+
+/// Jobs, and leases and pieces of one, looked at for one idle worker.
+const JOBS_SEEN: usize = 4;
+const LEASES_SEEN: usize = 8;
+
+impl<P> Scheduler<P> {
+    /// From time to time all that idle look again: what was predicted to end
+    /// soon may not have.
+    pub(crate) fn rescue_all(&mut self, actions: &mut Vec<Action<P>>) {
+        if self.rescue_at.is_some_and(|at| at <= self.now) {
+            self.rescue_at = None;
+            for id in self.hungry.clone() {
+                self.rescue(id, actions);
+            }
+        }
+        if self.hungry.is_empty() || self.tail.is_empty() {
+            self.rescue_at = None;
+        } else if self.rescue_at.is_none() {
+            self.rescue_at = Some(self.now + self.config.straggler_check_us);
+        }
+    }
+
+    /// Finds work for one worker that found nothing free.
+    pub(crate) fn rescue(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) {
+        if !self.hungry.contains(&id) || self.tail.is_empty() {
+            return;
+        }
+        for _ in 0..LEASES_SEEN {
+            if !self.idles_soon(id) || !self.rescue_once(id, actions) {
+                break;
+            }
+            self.predict(id);
+        }
+    }
+
+    fn idles_soon(&self, id: WorkerId) -> bool {
+        let worker = &self.workers[&id];
+        let leases = worker.queue.iter().map(|number| &self.leases[number]);
+        let tasks: u64 = leases.map(|lease| lease.left()).sum();
+        let free_slot = tasks < u64::from(worker.slots());
+        free_slot || self.busy_until(id).since(self.now) < 2 * worker.round_trip
+    }
+
+    /// When the worker will have done what it has.
+    fn busy_until(&self, id: WorkerId) -> Micros {
+        let worker = &self.workers[&id];
+        let ends = worker.queue.iter().map(|number| self.leases[number].end);
+        ends.max().unwrap_or(self.now).max(self.now)
+    }
+
+    fn rescue_once(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) -> bool {
+        let capacity = self.workers[&id].capacity;
+        let mut after = None;
+        for _ in 0..JOBS_SEEN {
+            let Some((pass, job)) = self.tail.next(&capacity, after) else {
+                return false;
+            };
+            for victim in self.victims(job) {
+                if self.ask_back(id, victim, actions) {
+                    // One at a time: its answer will make news.
+                    return false;
+                }
+                if let Some(node) = self.copy_of(id, victim) {
+                    self.grant(id, job, node, true, actions);
+                    return true;
+                }
+            }
+            after = Some((pass, job));
+        }
+        false
+    }
+
+    /// The leases to relieve, the most urgent first.
+    fn victims(&self, job: JobId) -> Vec<LeaseNumber> {
+        let job = &self.jobs[&job];
+        let mut victims = Vec::new();
+        if job.spec.merge == MergeMode::Concat {
+            let prefix = Node::leaf(job.assembly.prefix());
+            let piece = job.blocks.pieces(prefix).next();
+            victims.extend(piece.into_iter().flat_map(|piece| &piece.holders));
+        }
+        let overdue = job.by_end.iter().take_while(|(end, _)| *end < self.now);
+        victims.extend(overdue.take(LEASES_SEEN).map(|(_, number)| number));
+        let latest = job.by_end.iter().rev().take(LEASES_SEEN);
+        victims.extend(latest.map(|(_, number)| number));
+        victims
+    }
+
+    /// Asks a lease back that has not begun, if `id` would end it sooner.
+    fn ask_back(
+        &mut self,
+        id: WorkerId,
+        victim: LeaseNumber,
+        actions: &mut Vec<Action<P>>,
+    ) -> bool {
+        let lease = &self.leases[&victim];
+        let holder = &self.workers[&lease.worker];
+        if lease.worker == id || lease.revoked.is_some() || lease.begun || !holder.connected() {
+            return false;
+        }
+        let ahead = holder.queue.iter().take_while(|other| **other != victim);
+        let ahead: u64 = ahead.map(|other| self.leases[other].left()).sum();
+        let waits = self.workers[&id].asked_until > self.now;
+        if ahead < u64::from(holder.slots()) || waits {
+            return false;
+        }
+        let travel = holder.round_trip + self.workers[&id].round_trip;
+        let sooner = match self.cost_us(id, lease.job, lease.tasks) {
+            Some(cost) => self.gains(id, cost + travel, lease.end),
+            None => self.workers[&id].queue.is_empty(),
+        };
+        if sooner {
+            let worker = lease.worker;
+            self.revoke(worker, victim, actions);
+            let worker = self.workers.get_mut(&id).expect("an idle worker");
+            worker.asked_until = self.now + 2 * travel;
+        }
+        sooner
+    }
+
+    /// The part of a lease that has begun, or may have, of which `id` shall
+    /// compute a copy.
+    fn copy_of(&self, id: WorkerId, victim: LeaseNumber) -> Option<Node> {
+        let lease = &self.leases[&victim];
+        let holder = &self.workers[&lease.worker];
+        let asked = lease.revoked.map(|at| at + 2 * holder.round_trip);
+        if lease.worker == id || asked.is_some_and(|answer| answer > self.now) {
+            return None;
+        }
+        let job = &self.jobs[&lease.job];
+        let pieces = job.blocks.pieces(lease.node).take(LEASES_SEEN);
+        let mut mine = pieces.filter(|piece| piece.holders.contains(&victim));
+        mine.find_map(|piece| self.copy_of_piece(id, lease.job, piece))
+    }
+
+    fn copy_of_piece(&self, id: WorkerId, job_id: JobId, piece: &Piece) -> Option<Node> {
+        let job = &self.jobs[&job_id];
+        let tree = job.spec.tree;
+        let holders = piece.holders.iter().map(|number| &self.leases[number]);
+        if holders.clone().any(|lease| lease.worker == id) || !self.may_try(id, job_id, piece.node)
+        {
+            return None;
+        }
+        let first_end = holders.clone().map(|lease| lease.end).min()?;
+        let last_grant = holders.clone().map(|lease| lease.granted).max()?;
+        let overdue = first_end < self.now;
+        let tasks = tree.len(piece.node);
+        // What takes much longer than predicted will do so here too: several
+        // workers share it, each a half of what is left.
+        let wanted = if overdue { tasks.div_ceil(2) } else { tasks };
+        let worker = &self.workers[&id];
+        let target = target_us(&self.config, worker.capacity.engine) as f64;
+        let rate = job.worker_rate(id, worker.slots());
+        let wanted = rate.map_or(wanted, |rate| wanted.min(((rate * target) as u64).max(1)));
+        let node = leftmost(tree, piece.node, wanted);
+        let cost = self.cost_us(id, job_id, tree.len(node));
+        // Each further copy needs twice the patience.
+        let copies = piece.holders.len();
+        if copies > 1 {
+            let patience = cost.unwrap_or(self.config.patience_us).max(1000);
+            let patience = patience.saturating_mul(1 << copies.min(20));
+            if self.now.since(last_grant) < patience {
+                return None;
+            }
+        }
+        let sooner = match cost {
+            Some(cost) => self.gains(id, cost + worker.round_trip, first_end),
+            None => overdue,
+        };
+        sooner.then_some(node)
+    }
+
+    /// What `tasks` would take the worker, in microseconds, as far as anyone
+    /// knows.
+    fn cost_us(&self, id: WorkerId, job: JobId, tasks: u64) -> Option<u64> {
+        let slots = self.workers[&id].slots();
+        let rate = self.jobs[&job].worker_rate(id, slots)?;
+        Some(duration_us(tasks, slots, rate))
+    }
+
+    /// Whether the worker, who needs `cost` microseconds after what it has,
+    /// would clearly be sooner than `end`. What is overdue by some time may
+    /// well take that time again.
+    fn gains(&self, id: WorkerId, cost: u64, end: Micros) -> bool {
+        let theirs = end.since(self.now).max(self.now.since(end));
+        let ours = self.busy_until(id).since(self.now) + cost;
+        ours.saturating_mul(5) < theirs.saturating_mul(4)
+    }
+}
