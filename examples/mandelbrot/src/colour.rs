@@ -54,6 +54,9 @@ const RING: [[u8; 3]; 8] = [
 /// How many turns of the ring a doubling of the steps makes.
 const TURNS_PER_DOUBLING: f64 = 0.36;
 
+/// The steps at which the first turn of the ring ends; far from the set all is night.
+const FIRST_TURN: f64 = 5.0;
+
 /// The ring in linear light.
 pub(crate) struct Palette {
     ring: [Colour; RING.len()],
@@ -74,7 +77,7 @@ impl Palette {
     /// The colour of a smooth number of steps. Points of the set are black: they add no light.
     pub(crate) fn of(&self, steps: f64) -> Colour {
         // Steps pile up near the set, so the ring turns with their logarithm.
-        let turns = TURNS_PER_DOUBLING * log2(steps.max(0.0) + 2.0);
+        let turns = TURNS_PER_DOUBLING * log2(steps.max(FIRST_TURN) + 2.0);
         let place = (turns - turns.floor()) * RING.len() as f64;
         let from = place as usize % RING.len();
         let share = place - place.floor();

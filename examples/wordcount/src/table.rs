@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
+use crate::words::Word;
+
 /// Words and how often each occurs.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -19,37 +21,38 @@ pub(crate) struct Table {
 
 #[derive(Clone, Copy)]
 struct Entry {
+    head: u64,
+    count: u64,
     hash: u32,
     start: u32,
     len: u32,
-    count: u64,
 }
 
 /// Eight bytes at a time, multiplied and folded; only the table sees it.
-fn hash(word: &[u8]) -> u32 {
+fn hash(word: Word<'_>) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = word.len() as u64;
-    let mut step = |eight: [u8; 8]| {
-        hash = (hash ^ u64::from_le_bytes(eight)).wrapping_mul(FACTOR);
-        hash ^= hash >> 32;
+    let step = |hash: u64, eight: u64| {
+        let product = (hash ^ eight).wrapping_mul(FACTOR);
+        product ^ (product >> 32)
     };
-    let (eights, rest) = word.as_chunks::<8>();
-    eights.iter().for_each(|eight| step(*eight));
-    if !rest.is_empty() {
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        step(last);
+    let mut hash = step(word.letters.len() as u64, word.head);
+    if let Some(rest) = word.letters.get(8..) {
+        for eight in rest.chunks(8) {
+            hash = step(hash, Word::new(eight).head);
+        }
     }
     hash as u32
 }
 
 impl Table {
     /// Counts `word` `count` more times.
-    pub(crate) fn add(&mut self, word: &[u8], count: u64) {
+    #[inline]
+    pub(crate) fn add(&mut self, word: Word<'_>, count: u64) {
         self.add_hashed(hash(word), word, count);
     }
 
-    fn add_hashed(&mut self, hash: u32, word: &[u8], count: u64) {
+    #[inline]
+    fn add_hashed(&mut self, hash: u32, word: Word<'_>, count: u64) {
         if self.entries.len() * 4 >= self.places.len() * 3 {
             self.grow((self.places.len() * 2).max(1 << 10));
         }
@@ -60,20 +63,28 @@ impl Table {
                 break;
             };
             let entry = &mut self.entries[number as usize];
-            let start = entry.start as usize;
-            if entry.hash == hash && &self.letters[start..start + entry.len as usize] == word {
-                entry.count += count;
-                return;
+            if entry.head == word.head && entry.len as usize == word.letters.len() {
+                let start = entry.start as usize;
+                let letters = &self.letters[start..start + entry.len as usize];
+                if letters.len() <= 8 || letters == word.letters {
+                    entry.count += count;
+                    return;
+                }
             }
             place = (place + 1) & mask;
         }
+        self.insert(place, hash, word, count);
+    }
+
+    fn insert(&mut self, place: usize, hash: u32, word: Word<'_>, count: u64) {
         self.entries.push(Entry {
+            head: word.head,
+            count,
             hash,
             start: u32::try_from(self.letters.len()).expect("less than 4 GiB of distinct words"),
-            len: word.len() as u32,
-            count,
+            len: word.letters.len() as u32,
         });
-        self.letters.extend_from_slice(word);
+        self.letters.extend_from_slice(word.letters);
         self.places[place] = self.entries.len() as u32;
     }
 
@@ -98,8 +109,11 @@ impl Table {
         table
     }
 
-    fn word(&self, entry: &Entry) -> &[u8] {
-        &self.letters[entry.start as usize..][..entry.len as usize]
+    fn word(&self, entry: &Entry) -> Word<'_> {
+        Word {
+            head: entry.head,
+            letters: &self.letters[entry.start as usize..][..entry.len as usize],
+        }
     }
 
     /// The words and counts of both.
@@ -120,21 +134,15 @@ impl Table {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.entries
             .iter()
-            .map(|entry| (self.word(entry), entry.count))
+            .map(|entry| (self.word(entry).letters, entry.count))
     }
 
     /// All words and counts, by word.
     fn sorted(&self) -> Vec<(&[u8], u64)> {
-        // The first eight letters decide most comparisons without a look at the buffer.
-        let head = |word: &[u8]| {
-            let mut head = [0; 8];
-            let len = word.len().min(8);
-            head[..len].copy_from_slice(&word[..len]);
-            u64::from_be_bytes(head)
-        };
         let mut sorted: Vec<_> = self
+            .entries
             .iter()
-            .map(|(word, count)| (head(word), word, count))
+            .map(|entry| (entry.head, self.word(entry).letters, entry.count))
             .collect();
         sorted.sort_unstable();
         sorted
@@ -186,7 +194,7 @@ fn decode(mut bytes: &[u8]) -> Option<Table> {
     for _ in 0..words {
         let len = usize::try_from(take_number(&mut bytes)?).ok()?;
         let word = bytes.split_off(..len)?;
-        table.add(word, take_number(&mut bytes)?);
+        table.add(Word::new(word), take_number(&mut bytes)?);
     }
     bytes.is_empty().then_some(table)
 }

@@ -14,7 +14,7 @@ fn count(inputs: Vec<&[u8]>) -> String {
 fn words(text: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
     for_each(text, |word| {
-        words.push(String::from_utf8(word.to_vec()).unwrap());
+        words.push(String::from_utf8(word.letters.to_vec()).unwrap());
     });
     words
 }

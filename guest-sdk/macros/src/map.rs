@@ -3,7 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, Ident, ItemFn, PathArguments, Result, ReturnType, Signature, Type};
+use syn::{
+    Error, FnArg, GenericParam, Ident, ItemFn, PathArguments, Result, ReturnType, Signature, Type,
+};
 
 use crate::expand::{Mode, exports, flag};
 
@@ -35,11 +37,8 @@ fn check_signature(signature: &Signature) -> Result<()> {
     if let Some(token) = &signature.unsafety {
         return refuse(token, "unsafe: nobody would keep its contract");
     }
-    let generics = signature.generics.params.iter();
-    if let Some(parameter) = generics
-        .filter(|parameter| !matches!(parameter, syn::GenericParam::Lifetime(_)))
-        .next()
-    {
+    let concrete = |parameter: &&GenericParam| matches!(parameter, GenericParam::Lifetime(_));
+    if let Some(parameter) = signature.generics.params.iter().find(|p| !concrete(p)) {
         return refuse(parameter, "generic: a guest's exports are concrete");
     }
     if let Some(receiver) = signature.receiver() {
@@ -92,7 +91,9 @@ fn job(item: &ItemFn, params: Option<&Type>, whole: bool) -> TokenStream {
         quote!(::std::result::Result::<_, ::std::convert::Infallible>::Ok(#function(#arguments)))
     };
     let over = Ident::new(if whole { "map_task" } else { "map_lines" }, record);
-    let over = quote_spanned!(record=> ::manyhands_guest_sdk::__private::#over);
+    let body = quote_spanned! {record=>
+        ::manyhands_guest_sdk::__private::#over(task, out, |record| #call)
+    };
     let params = match params {
         Some(params) => quote!(#params),
         None => quote!(::manyhands_guest_sdk::__private::NoParams),
@@ -123,7 +124,7 @@ fn job(item: &ItemFn, params: Option<&Type>, whole: bool) -> TokenStream {
                 task: &::manyhands_guest_sdk::Task,
                 out: &mut ::std::vec::Vec<u8>,
             ) -> ::manyhands_guest_sdk::Result<()> {
-                #over(task, out, |record| #call)
+                #body
             }
         }
     }
