@@ -90,7 +90,7 @@ impl CargoTool {
             // Without --locked: a lock file may name what a mirror lacks.
             .args(self.flags)
             .env("CARGO_TARGET_DIR", cache.build())
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
             .env("CARGO_PROFILE_RELEASE_LTO", "false")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
