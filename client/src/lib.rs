@@ -1,1 +1,283 @@
-//! The coordinator's HTTP API as a Rust library.
+//! The coordinator's HTTP API as a Rust library: uploads, submissions, watching,
+//! results. Holds no state but the connection; scheduling is elsewhere.
+
+mod error;
+mod events;
+mod upload;
+
+use error::Answer;
+pub use error::ClientError;
+pub use events::Watch;
+use futures_util::StreamExt;
+use manyhands_protocol::api::{JobPage, JobView, ModuleView, Status, Submission, WorkerView};
+use manyhands_protocol::{BlobHash, JobId};
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// How long a coordinator may take to be reached.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A coordinator, as a program uses it. Cheap to clone.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), manyhands_client::ClientError> {
+/// use manyhands_client::Client;
+/// let client = Client::new("http://127.0.0.1:7272", None)?;
+/// println!("{} workers", client.status().await?.workers);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    key: Option<String>,
+}
+
+impl Client {
+    /// For the coordinator at `url`, with the key it printed, where it needs
+    /// one. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`] when `url` is none, or not `http://`.
+    pub fn new(url: &str, key: Option<String>) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Url(url.to_owned());
+        let with_scheme = match url.contains("://") {
+            true => url.to_owned(),
+            false => format!("http://{url}"),
+        };
+        let mut base = Url::parse(&with_scheme).map_err(|_| wrong())?;
+        if base.scheme() != "http" || base.host().is_none() {
+            return Err(wrong());
+        }
+        // A link for volunteers may have a path or a query; the API does not.
+        base.set_path("/");
+        base.set_query(None);
+        base.set_fragment(None);
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            // A proxy of the outside world does not know a laptop's port.
+            .no_proxy()
+            .build()
+            .map_err(ClientError::Setup)?;
+        Ok(Self { http, base, key })
+    }
+
+    /// The coordinator's address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.base.as_str()
+    }
+
+    /// Uploads a module, which the coordinator checks.
+    ///
+    /// # Errors
+    /// `bad_module`, with the reason, when it is not admitted.
+    pub async fn upload_module(&self, wasm: Vec<u8>) -> Result<ModuleView, ClientError> {
+        let request = self.request(Method::POST, "modules")?.body(wasm);
+        self.json(request).await
+    }
+
+    /// Submits a job whose module, inputs and files were uploaded before.
+    ///
+    /// # Errors
+    /// `bad_params`, in the guest's own words; `bad_input`, `bad_module`.
+    pub async fn submit(&self, submission: &Submission) -> Result<JobView, ClientError> {
+        let request = self.request(Method::POST, "jobs")?.json(submission);
+        self.json(request).await
+    }
+
+    /// One job, as it stands.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn job(&self, job: JobId) -> Result<JobView, ClientError> {
+        self.json(self.request(Method::GET, &format!("jobs/{job}"))?)
+            .await
+    }
+
+    /// One page of jobs, the newest first.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer.
+    pub async fn jobs(&self, before: Option<JobId>, limit: usize) -> Result<JobPage, ClientError> {
+        let mut request = self
+            .request(Method::GET, "jobs")?
+            .query(&[("limit", limit)]);
+        if let Some(before) = before {
+            request = request.query(&[("before", before.0)]);
+        }
+        self.json(request).await
+    }
+
+    /// Takes a job back; one that is over stays as it is.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn cancel(&self, job: JobId) -> Result<JobView, ClientError> {
+        self.json(self.request(Method::POST, &format!("jobs/{job}/cancel"))?)
+            .await
+    }
+
+    /// The workers, as they stand.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer.
+    pub async fn workers(&self) -> Result<Vec<WorkerView>, ClientError> {
+        self.json(self.request(Method::GET, "workers")?).await
+    }
+
+    /// The coordinator at a glance.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.json(self.request(Method::GET, "status")?).await
+    }
+
+    /// Watches a job until it is over; connects again when the stream breaks.
+    #[must_use]
+    pub fn watch(&self, job: JobId) -> Watch {
+        Watch::new(self.clone(), job)
+    }
+
+    /// Writes a result to `out` as it comes; the number of its bytes.
+    ///
+    /// # Errors
+    /// `not_done` when there is none (yet); [`ClientError::Damaged`] when what
+    /// came is not the job's result.
+    pub async fn result(
+        &self,
+        job: JobId,
+        out: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<u64, ClientError> {
+        let response = self
+            .send(self.request(Method::GET, &format!("jobs/{job}/result"))?)
+            .await?;
+        let mut body = response.bytes_stream();
+        let (mut hasher, mut len) = (blake3::Hasher::new(), 0);
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| self.unreachable(error))?;
+            hasher.update(&piece);
+            len += piece.len() as u64;
+            out.write_all(&piece).await.map_err(ClientError::Write)?;
+        }
+        out.flush().await.map_err(ClientError::Write)?;
+        self.check_result(job, BlobHash(*hasher.finalize().as_bytes()))
+            .await?;
+        Ok(len)
+    }
+
+    /// What is there of a result from `from` on; while a `concat` job runs, a
+    /// part of its prefix.
+    ///
+    /// # Errors
+    /// `not_done` when nothing can be there.
+    pub async fn result_from(&self, job: JobId, from: u64) -> Result<bytes::Bytes, ClientError> {
+        let request = self.request(Method::GET, &format!("jobs/{job}/result"))?;
+        let response = self.send(request.query(&[("from", from)])).await?;
+        response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(error))
+    }
+
+    async fn check_result(&self, job: JobId, found: BlobHash) -> Result<(), ClientError> {
+        use manyhands_protocol::api::JobState;
+        match self.job(job).await?.state {
+            JobState::Done { hash, .. } if hash == found => Ok(()),
+            _ => Err(ClientError::Damaged(job)),
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, ClientError> {
+        let url = self.base.join("/api/v1/").and_then(|api| api.join(path));
+        let url = url.map_err(|_| ClientError::Url(self.base.to_string()))?;
+        let request = self.http.request(method, url);
+        Ok(match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        })
+    }
+
+    /// Sends a request; an answer that is not a success is an error.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        Err(Answer {
+            status,
+            body: &body,
+        }
+        .into_error(self.url()))
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = self.send(request).await?;
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        serde_json::from_slice(&body).map_err(|_| ClientError::NotManyhands(self.base.to_string()))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> ClientError {
+        ClientError::unreachable(self.url(), &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let base = |url| {
+            Client::new(url, None)
+                .map(|client| client.url().to_owned())
+                .ok()
+        };
+        assert_eq!(
+            base("127.0.0.1:7272").as_deref(),
+            Some("http://127.0.0.1:7272/")
+        );
+        assert_eq!(base("http://lab:80/#key=x").as_deref(), Some("http://lab/"));
+        assert_eq!(base("https://lab"), None);
+        assert_eq!(base("http://"), None);
+        let error = Client::new("ftp://x", None).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "\"ftp://x\" is not the address of a coordinator, such as http://127.0.0.1:7272"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_coordinator_is_one_line_that_says_what_to_do() {
+        // Bound and not listening any more: nobody answers there.
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let client = Client::new(&free.to_string(), None).unwrap();
+        let error = client.status().await.unwrap_err().to_string();
+        let expected = format!("no coordinator answers at http://{free}/: ");
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(
+            error.ends_with("start one with `manyhands coordinator`"),
+            "{error}"
+        );
+        assert!(!error.contains('\n'));
+    }
+}

@@ -1,0 +1,54 @@
+//! What routes and sockets share: no job's state, only the ways to it.
+
+use crate::blobs::Blobs;
+use crate::board::Board;
+use crate::config::Limits;
+use crate::driver::Input;
+use crate::error::ApiError;
+use crate::guard::Guard;
+use crate::inputs::SegmentIndex;
+use crate::journal::Journal;
+use crate::metrics::Metrics;
+use manyhands_engine::compute::Compute;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) struct App {
+    pub(crate) guard: Guard,
+    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) segments: SegmentIndex,
+    pub(crate) compute: Compute,
+    pub(crate) driver: mpsc::Sender<Input>,
+    pub(crate) board: Board,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
+    pub(crate) www_dir: Option<PathBuf>,
+    /// The id of the next job.
+    pub(crate) next_job: AtomicU64,
+    /// Submissions that are being prepared at the same time.
+    pub(crate) preparing: Semaphore,
+    /// Bytes of partials that have come in part, in KiB.
+    pub(crate) partial_kib: Semaphore,
+    /// Set when the coordinator closes.
+    pub(crate) closing: CancellationToken,
+    /// Everything that is waited for then.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl App {
+    /// Asks the driver something and waits for its answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.driver.send(question(reply)).await;
+        sent.map_err(|_| ApiError::closing())?;
+        answer.await.map_err(|_| ApiError::closing())
+    }
+}

@@ -1,0 +1,142 @@
+//! The board: how each job stands, as the driver last wrote it, for those who
+//! ask. Readers never wait for the driver, nor it for them.
+
+use manyhands_protocol::JobId;
+use manyhands_protocol::api::JobView;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::{broadcast, watch};
+
+/// Lines kept of a job's log, for those who come late: their bytes together.
+const TAIL_BYTES: usize = 256 << 10;
+
+/// Lines a watcher may lag behind before it misses some.
+const LOG_LAG: usize = 256;
+
+/// Jobs kept on the board after their end; the journal knows all.
+const KEPT_OVER: usize = 256;
+
+/// One job on the board.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    view: watch::Sender<Arc<JobView>>,
+    log: Mutex<Tail>,
+    lines: broadcast::Sender<Arc<str>>,
+    /// The growing result of a `concat` job.
+    pub(crate) growing: Option<Growing>,
+}
+
+/// A result on its way: a file, and how much of it can be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Growing {
+    pub(crate) file: Arc<Path>,
+    pub(crate) len: Arc<AtomicU64>,
+}
+
+impl Growing {
+    /// Bytes that can be read.
+    pub(crate) fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    lines: VecDeque<Arc<str>>,
+    bytes: usize,
+}
+
+/// A watcher's ends: what was logged so far, and what comes.
+pub(crate) struct Watching {
+    pub(crate) tail: VecDeque<Arc<str>>,
+    pub(crate) lines: broadcast::Receiver<Arc<str>>,
+    pub(crate) view: watch::Receiver<Arc<JobView>>,
+}
+
+impl Entry {
+    pub(crate) fn new(view: Arc<JobView>, growing: Option<Growing>) -> Arc<Self> {
+        Arc::new(Self {
+            view: watch::Sender::new(view),
+            log: Mutex::default(),
+            lines: broadcast::Sender::new(LOG_LAG),
+            growing,
+        })
+    }
+
+    /// The job as it was last published.
+    pub(crate) fn view(&self) -> Arc<JobView> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Shows how the job stands now.
+    pub(crate) fn publish(&self, view: Arc<JobView>) {
+        self.view.send_replace(view);
+    }
+
+    /// The job once it is over.
+    pub(crate) async fn ended(&self) -> Arc<JobView> {
+        let mut view = self.view.subscribe();
+        let over = view.wait_for(|view| view.state.is_over()).await;
+        Arc::clone(&over.expect("the sender is here"))
+    }
+
+    /// Adds a guest's line.
+    pub(crate) fn log(&self, line: &str) {
+        let line: Arc<str> = line.into();
+        let mut tail = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.bytes += line.len();
+        tail.lines.push_back(Arc::clone(&line));
+        while tail.bytes > TAIL_BYTES {
+            let dropped = tail.lines.pop_front().expect("bytes are of lines");
+            tail.bytes -= dropped.len();
+        }
+        // Sent under the lock, so that a watcher gets each line once.
+        let _ = self.lines.send(line);
+    }
+
+    /// Watches from now on, with what was logged before.
+    pub(crate) fn watch(&self) -> Watching {
+        let tail = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        Watching {
+            tail: tail.lines.clone(),
+            lines: self.lines.subscribe(),
+            view: self.view.subscribe(),
+        }
+    }
+}
+
+/// All jobs that run, and some that ran lately.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    jobs: RwLock<Jobs>,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    entries: BTreeMap<JobId, Arc<Entry>>,
+    over: VecDeque<JobId>,
+}
+
+impl Board {
+    pub(crate) fn insert(&self, job: JobId, entry: Arc<Entry>) {
+        let mut jobs = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
+        jobs.entries.insert(job, entry);
+    }
+
+    /// The job is over: it stays until others have taken its place.
+    pub(crate) fn over(&self, job: JobId) {
+        let mut jobs = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
+        jobs.over.push_back(job);
+        if jobs.over.len() > KEPT_OVER {
+            let oldest = jobs.over.pop_front().expect("more than none");
+            jobs.entries.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn get(&self, job: JobId) -> Option<Arc<Entry>> {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        jobs.entries.get(&job).cloned()
+    }
+}

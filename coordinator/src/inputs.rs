@@ -1,0 +1,298 @@
+//! From input files to segments: one pass that cuts and hashes, and the index
+//! by which workers are sent what they ask for.
+
+use crate::blobs::Place;
+use manyhands_protocol::message::SegmentRef;
+use manyhands_protocol::{BlobHash, Segment, Split, SplitError, Splitter};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// One file of a job's inputs.
+#[derive(Clone, Debug)]
+pub(crate) struct InputPart {
+    /// Decides the order, bytewise; for people.
+    pub(crate) name: String,
+    /// Where its bytes are.
+    pub(crate) file: Arc<Path>,
+}
+
+/// Why inputs cannot be cut.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error("{name}: {source}")]
+    Read {
+        name: String,
+        source: std::io::Error,
+    },
+    #[error("{name}: {source}")]
+    Split { name: String, source: SplitError },
+    #[error("two inputs have the path {0}")]
+    Twice(String),
+}
+
+/// A job's inputs, cut: segments in task order, and where each lies.
+#[derive(Debug, Default)]
+pub(crate) struct Cutting {
+    pub(crate) segments: Vec<SegmentRef>,
+    pub(crate) places: Vec<Place>,
+}
+
+impl Cutting {
+    /// How many tasks the inputs hold.
+    pub(crate) fn tasks(&self) -> u64 {
+        self.segments
+            .last()
+            .map_or(0, |last| last.first_task + last.tasks)
+    }
+
+    fn push(&mut self, file: &Arc<Path>, segment: Segment, hash: BlobHash) {
+        self.segments.push(SegmentRef {
+            hash,
+            len: segment.len,
+            first_task: self.tasks(),
+            tasks: segment.tasks,
+        });
+        self.places.push(Place {
+            file: Arc::clone(file),
+            offset: segment.offset,
+            len: segment.len,
+        });
+    }
+}
+
+/// Cuts and hashes all files, in the bytewise order of their names. Blocks:
+/// call it on a thread that may.
+pub(crate) fn cut(mut parts: Vec<InputPart>, split: Split) -> Result<Cutting, InputError> {
+    parts.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+    if let Some(twice) = parts.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(InputError::Twice(twice[0].name.clone()));
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::with_capacity(parts.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(parts.len()) {
+            scope.spawn(|| {
+                let mut buffer = vec![0; BUFFER];
+                while let Some((at, part)) = take(&next, &parts) {
+                    let outcome = cut_file(part, split, &mut buffer);
+                    let stop = outcome.is_err();
+                    outcomes
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((at, outcome));
+                    if stop {
+                        next.store(parts.len(), Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|(at, _)| *at);
+    let mut cutting = Cutting::default();
+    for (at, outcome) in outcomes {
+        for (segment, hash) in outcome? {
+            cutting.push(&parts[at].file, segment, hash);
+        }
+    }
+    Ok(cutting)
+}
+
+const BUFFER: usize = 256 << 10;
+
+fn take<'a>(next: &AtomicUsize, parts: &'a [InputPart]) -> Option<(usize, &'a InputPart)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    Some((at, parts.get(at)?))
+}
+
+fn cut_file(
+    part: &InputPart,
+    split: Split,
+    buffer: &mut [u8],
+) -> Result<Vec<(Segment, BlobHash)>, InputError> {
+    let read_error = |source| InputError::Read {
+        name: part.name.clone(),
+        source,
+    };
+    let split_error = |source| InputError::Split {
+        name: part.name.clone(),
+        source,
+    };
+    let mut file = File::open(&part.file).map_err(read_error)?;
+    let mut splitter = Splitter::new(split);
+    let mut hashing = Hashing::default();
+    let mut found = Vec::new();
+    loop {
+        let len = file.read(buffer).map_err(read_error)?;
+        if len == 0 {
+            break;
+        }
+        splitter
+            .push(&buffer[..len], &mut found)
+            .map_err(split_error)?;
+        hashing.take(&buffer[..len], &mut found);
+    }
+    splitter.finish(&mut found);
+    hashing.take(&[], &mut found);
+    Ok(hashing.done)
+}
+
+/// Hashes each segment as the bytes go by.
+#[derive(Default)]
+struct Hashing {
+    hasher: blake3::Hasher,
+    position: u64,
+    done: Vec<(Segment, BlobHash)>,
+}
+
+impl Hashing {
+    /// Takes the next bytes and the segments that end within them.
+    fn take(&mut self, bytes: &[u8], ended: &mut Vec<Segment>) {
+        let mut rest = bytes;
+        for segment in ended.drain(..) {
+            let to_end = segment.offset + segment.len - self.position;
+            let (of_segment, after) = rest.split_at(to_end as usize);
+            self.update(of_segment);
+            let hash = BlobHash(*self.hasher.finalize().as_bytes());
+            self.hasher.reset();
+            self.done.push((segment, hash));
+            rest = after;
+        }
+        self.update(rest);
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.position += bytes.len() as u64;
+    }
+}
+
+/// Where the segments of running jobs lie, by hash. Two jobs, or two places of
+/// one input, may share one.
+#[derive(Debug, Default)]
+pub(crate) struct SegmentIndex {
+    places: RwLock<HashMap<BlobHash, (Place, usize)>>,
+}
+
+impl SegmentIndex {
+    /// Makes a job's segments available.
+    pub(crate) fn add(&self, cutting: &Cutting) {
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        for (segment, place) in cutting.segments.iter().zip(&cutting.places) {
+            let entry = places.entry(segment.hash);
+            entry.or_insert_with(|| (place.clone(), 0)).1 += 1;
+        }
+    }
+
+    /// The job is over.
+    pub(crate) fn remove(&self, cutting: &Cutting) {
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        for segment in &cutting.segments {
+            if let Some((_, uses)) = places.get_mut(&segment.hash) {
+                *uses -= 1;
+                if *uses == 0 {
+                    places.remove(&segment.hash);
+                }
+            }
+        }
+    }
+
+    /// Where a segment lies.
+    pub(crate) fn find(&self, hash: BlobHash) -> Option<Place> {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places.get(&hash).map(|(place, _)| place.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manyhands_protocol::segments_of;
+
+    fn part(folder: &Path, name: &str, bytes: &[u8]) -> InputPart {
+        let file = folder.join(name);
+        std::fs::write(&file, bytes).unwrap();
+        InputPart {
+            name: name.into(),
+            file: file.into(),
+        }
+    }
+
+    #[test]
+    fn segments_are_those_of_the_protocol_with_the_hashes_of_their_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = b"a line of some text\n".repeat(150_000);
+        let parts = vec![
+            part(folder.path(), "b", &long),
+            part(folder.path(), "a", b"short"),
+            part(folder.path(), "c", b""),
+        ];
+        let cutting = cut(parts, Split::Size(1000)).unwrap();
+        let mut task = 0;
+        let mut expected = Vec::new();
+        for bytes in [&b"short"[..], &long, b""] {
+            for segment in segments_of(bytes, Split::Size(1000)).unwrap() {
+                let range = segment.offset as usize..(segment.offset + segment.len) as usize;
+                expected.push(SegmentRef {
+                    hash: BlobHash::of(&bytes[range]),
+                    len: segment.len,
+                    first_task: task,
+                    tasks: segment.tasks,
+                });
+                task += segment.tasks;
+            }
+        }
+        assert!(expected.len() > 3, "several segments a file");
+        assert_eq!(cutting.segments, expected);
+        assert_eq!(cutting.tasks(), task);
+    }
+
+    #[test]
+    fn empty_files_count_where_a_file_is_a_task() {
+        let folder = tempfile::tempdir().unwrap();
+        let parts = vec![part(folder.path(), "x", b""), part(folder.path(), "y", b"")];
+        let cutting = cut(parts, Split::File).unwrap();
+        assert_eq!(cutting.tasks(), 2);
+        assert_eq!(cutting.segments[1].hash, BlobHash::of(b""));
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = InputPart {
+            name: "data/missing.txt".into(),
+            file: folder.path().join("missing.txt").into(),
+        };
+        let error = cut(vec![missing], Split::Lines).unwrap_err().to_string();
+        assert!(
+            error.starts_with("data/missing.txt: No such file"),
+            "{error}"
+        );
+        let twice = vec![part(folder.path(), "a", b""), part(folder.path(), "a", b"")];
+        let error = cut(twice, Split::Lines).unwrap_err().to_string();
+        assert_eq!(error, "two inputs have the path a");
+    }
+
+    #[test]
+    fn a_shared_segment_stays_until_its_last_job_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let cutting = cut(vec![part(folder.path(), "a", b"one\n")], Split::Lines).unwrap();
+        let index = SegmentIndex::default();
+        index.add(&cutting);
+        index.add(&cutting);
+        index.remove(&cutting);
+        assert_eq!(
+            index.find(BlobHash::of(b"one\n")),
+            Some(cutting.places[0].clone())
+        );
+        index.remove(&cutting);
+        assert_eq!(index.find(BlobHash::of(b"one\n")), None);
+    }
+}

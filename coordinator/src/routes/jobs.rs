@@ -1,0 +1,129 @@
+//! Submitting, listing, showing and cancelling jobs.
+
+use super::{Body, job_id, no_job};
+use crate::app::App;
+use crate::driver::Input;
+use crate::error::ApiError;
+use crate::inputs::InputPart;
+use crate::submit;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use manyhands_protocol::JobId;
+use manyhands_protocol::api::{ErrorBody, JobPage, JobView, Submission};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Submits a job. Its module, inputs and files were uploaded before.
+#[utoipa::path(
+    post, path = "/api/v1/jobs", tag = "jobs",
+    request_body = Submission,
+    responses(
+        (status = 201, body = JobView),
+        (status = 400, body = ErrorBody, description = "`bad_input`"),
+        (status = 404, body = ErrorBody, description = "a blob that was not uploaded"),
+        (status = 422, body = ErrorBody, description = "`bad_module`, or `bad_params` in the guest's own words"),
+    ),
+    security(("key" = []), ()),
+)]
+pub(crate) async fn submit(
+    State(app): State<Arc<App>>,
+    Body(submission): Body<Submission>,
+) -> Result<Response, ApiError> {
+    let mut parts = Vec::with_capacity(submission.inputs.len());
+    for input in &submission.inputs {
+        let place = app.blobs.place(input.blob).await?;
+        let missing =
+            || ApiError::NotFound(format!("input {} is not here: upload it first", input.path));
+        parts.push(InputPart {
+            name: input.path.clone(),
+            file: place.ok_or_else(missing)?.file,
+        });
+    }
+    let view = submit::submit(&app, submission, parts).await?;
+    Ok((StatusCode::CREATED, Json(view.as_ref().clone())).into_response())
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Paging {
+    limit: Option<usize>,
+    before: Option<u64>,
+}
+
+/// Jobs, the newest first.
+#[utoipa::path(
+    get, path = "/api/v1/jobs", tag = "jobs",
+    params(
+        ("limit" = Option<usize>, Query, description = "at most as many: 1 to 500, 50 if absent"),
+        ("before" = Option<u64>, Query, description = "only jobs submitted before this one"),
+    ),
+    responses((status = 200, body = JobPage)),
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<JobPage>, ApiError> {
+    let limit = paging.limit.unwrap_or(50).clamp(1, 500);
+    let found = app.journal.page(paging.before.map(JobId), limit + 1).await;
+    let mut found = found.map_err(|error| ApiError::Unavailable(error.to_string()))?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| last.id);
+    // Those that run are on the board, as they stand now.
+    let jobs = found.into_iter().map(|recorded| {
+        let view = app
+            .board
+            .get(recorded.id)
+            .map_or(recorded, |entry| entry.view());
+        view.as_ref().clone()
+    });
+    Ok(Json(JobPage {
+        jobs: jobs.collect(),
+        next,
+    }))
+}
+
+/// One job, as it stands.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}", tag = "jobs",
+    params(("id" = u64, Path, description = "the job's number")),
+    responses((status = 200, body = JobView), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, ApiError> {
+    let view = find(&app, job_id(&id)?).await?;
+    Ok(Json(view.as_ref().clone()))
+}
+
+/// Takes a job back. One that is over stays as it is.
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs",
+    params(("id" = u64, Path, description = "the job's number")),
+    responses((status = 200, body = JobView), (status = 404, body = ErrorBody)),
+    security(("key" = []), ()),
+)]
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, ApiError> {
+    let job = job_id(&id)?;
+    let cancelled = app.ask(|reply| Input::Cancel { job, reply }).await?;
+    let view = match cancelled {
+        Some(view) => view,
+        None => find(&app, job).await?,
+    };
+    Ok(Json(view.as_ref().clone()))
+}
+
+/// A job as it was last shown or recorded.
+pub(crate) async fn find(app: &App, job: JobId) -> Result<Arc<JobView>, ApiError> {
+    if let Some(entry) = app.board.get(job) {
+        return Ok(entry.view());
+    }
+    let recorded = app.journal.job(job).await;
+    let recorded = recorded.map_err(|error| ApiError::Unavailable(error.to_string()))?;
+    recorded.ok_or_else(|| no_job(job))
+}

@@ -1,0 +1,158 @@
+//! What peers must not do: each ends its own connection, with a reason, and
+//! nothing else.
+
+use crate::guests;
+use crate::setup::{Running, hello, start};
+use futures_util::SinkExt;
+use manyhands_protocol::limits::{MAX_FRAME, MAX_PARTIAL};
+use manyhands_protocol::message::{ToCoordinator, ToWorker};
+use manyhands_protocol::{Incarnation, LeaseId, Node};
+use tokio_tungstenite::tungstenite::Message;
+
+/// The job still ends right, by another worker.
+async fn still_works(running: &Running) {
+    let mut worker = running.worker().await;
+    let job = running.submit(guests::concat(3)).await;
+    worker
+        .work(|tasks| vec![b'x'; (tasks.end - tasks.start) as usize])
+        .await;
+    running.over(job.id).await;
+    assert_eq!(running.result(job.id).await, b"xxx");
+}
+
+#[tokio::test]
+async fn a_foreign_version_is_told_so() {
+    let running = start().await;
+    let mut old = hello();
+    old.version = 9u16.to_le_bytes();
+    let mut socket = running.socket().await;
+    socket.send(&ToCoordinator::Hello(old)).await;
+    assert_eq!(
+        socket.refusal().await,
+        "this coordinator speaks version 1 of the protocol, the worker version 9: \
+         use the same release of manyhands on both sides"
+    );
+    running.close().await;
+}
+
+#[tokio::test]
+async fn first_frames_that_are_no_hello() {
+    let running = start().await;
+    for frame in [&b""[..], b"GET / HTTP/1.1", &[8], &[255; 40]] {
+        let mut socket = running.socket().await;
+        socket.send_raw(frame.to_vec()).await;
+        assert_eq!(socket.refusal().await, "the first frame is not a hello");
+    }
+    let mut socket = running.socket().await;
+    socket.send_raw(vec![0, 1, 0, 9, 9, 9]).await;
+    assert_eq!(socket.refusal().await, "not a message of this protocol");
+    still_works(&running).await;
+    running.close().await;
+}
+
+#[tokio::test]
+async fn garbage_later() {
+    let running = start().await;
+    let mut worker = running.worker().await;
+    worker.socket.send_raw(vec![200; 100]).await;
+    assert_eq!(
+        worker.socket.refusal().await,
+        "not a message of this protocol"
+    );
+    let mut worker = running.worker().await;
+    worker.socket.send(&ToCoordinator::Hello(hello())).await;
+    assert_eq!(worker.socket.refusal().await, "a second hello");
+    let mut worker = running.worker().await;
+    worker
+        .socket
+        .0
+        .send(Message::Text("hello?".into()))
+        .await
+        .unwrap();
+    assert_eq!(
+        worker.socket.refusal().await,
+        "a text frame; only binary ones are used"
+    );
+    still_works(&running).await;
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_huge_frame() {
+    let running = start().await;
+    let mut worker = running.worker().await;
+    // The coordinator stops reading at its header, so sending may fail.
+    let frame = Message::Binary(vec![0; 2 * MAX_FRAME].into());
+    let _ = worker.socket.0.feed(frame).await;
+    let _ = worker.socket.0.flush().await;
+    // What is left of it unread may make the connection end without a word.
+    while let Some((message, _)) = worker.socket.next().await {
+        assert!(matches!(message, ToWorker::Refused { .. }), "{message:?}");
+    }
+    still_works(&running).await;
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_lease_that_it_does_not_hold() {
+    let running = start().await;
+    let mut worker = running.worker().await;
+    let lease = LeaseId {
+        incarnation: Incarnation(5),
+        counter: 77,
+    };
+    worker.hand_in(lease, Node::leaf(0), b"forged").await;
+    let reason = worker.socket.refusal().await;
+    assert_eq!(reason, "lease 5.77 was never granted to this worker");
+    still_works(&running).await;
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_node_outside_its_lease() {
+    let running = start().await;
+    let mut worker = running.worker().await;
+    let job = running.submit(guests::concat(3)).await;
+    worker.header().await;
+    let grant = worker.grant().await;
+    worker
+        .hand_in(grant.lease, Node::leaf(1000), b"forged")
+        .await;
+    let reason = worker.socket.refusal().await;
+    assert!(reason.starts_with("task 1000 is not in lease "), "{reason}");
+    running.client.cancel(job.id).await.unwrap();
+    still_works(&running).await;
+    running.close().await;
+}
+
+#[tokio::test]
+async fn partials_that_do_not_fit_together() {
+    let running = start().await;
+    let lease = LeaseId {
+        incarnation: Incarnation(5),
+        counter: 1,
+    };
+    let piece = |offset, total| ToCoordinator::Partial {
+        lease,
+        node: Node::leaf(0),
+        offset,
+        total,
+        busy_us: 0,
+    };
+    let mut worker = running.worker().await;
+    worker.socket.send_with(&piece(5, 20), b"later").await;
+    let reason = worker.socket.refusal().await;
+    assert_eq!(reason, "a piece at byte 5 of a partial; byte 0 is next");
+    let mut worker = running.worker().await;
+    worker
+        .socket
+        .send_with(&piece(0, MAX_PARTIAL + 1), b"a lot")
+        .await;
+    let reason = worker.socket.refusal().await;
+    assert_eq!(
+        reason,
+        "a partial of 1073741825 bytes; at most 1073741824 are allowed"
+    );
+    still_works(&running).await;
+    running.close().await;
+}

@@ -1,0 +1,10 @@
+//! A whole coordinator over real sockets: the HTTP API, and workers made by
+//! hand that speak the protocol byte by byte.
+
+mod api;
+mod guarded;
+mod guests;
+mod hostile;
+mod setup;
+mod watching;
+mod workers;

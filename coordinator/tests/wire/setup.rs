@@ -1,0 +1,285 @@
+//! A coordinator on a free port and a worker made by hand.
+
+use futures_util::{SinkExt, StreamExt};
+use manyhands_client::Client;
+use manyhands_coordinator::{Config, Coordinator};
+use manyhands_engine::compute;
+use manyhands_protocol::api::{JobView, Submission};
+use manyhands_protocol::message::{
+    EngineKind, Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker,
+};
+use manyhands_protocol::{
+    BlobHash, JobId, LeaseId, Node, PROTOCOL_VERSION, SessionToken, WorkerId, codec,
+};
+use std::ops::Deref;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Nothing here takes so long; a test that hangs says where.
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let outcome = tokio::time::timeout(LIMIT, future).await;
+    outcome.unwrap_or_else(|_| panic!("{what}: nothing within {LIMIT:?}"))
+}
+
+pub(crate) struct Running {
+    coordinator: Coordinator,
+    pub(crate) client: Client,
+    folder: TempDir,
+}
+
+impl Deref for Running {
+    type Target = Coordinator;
+    fn deref(&self) -> &Coordinator {
+        &self.coordinator
+    }
+}
+
+pub(crate) async fn start() -> Running {
+    start_with(|_| {}).await
+}
+
+pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let child = compute::Config {
+        program: env!("CARGO_BIN_EXE_coordinator-compute-child").into(),
+        args: Vec::new(),
+        slots: 1,
+        cache: None,
+    };
+    let mut config = Config::new(folder.path().join("data"), child);
+    config.listen.set_port(0);
+    change(&mut config);
+    let coordinator = Coordinator::start(config).await.unwrap();
+    let key = coordinator.key().map(str::to_owned);
+    let client = Client::new(&coordinator.url(), key).unwrap();
+    Running {
+        coordinator,
+        client,
+        folder,
+    }
+}
+
+impl Running {
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn http(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr())
+    }
+
+    pub(crate) async fn close(self) {
+        soon("shutdown", self.coordinator.shutdown()).await;
+    }
+
+    /// Uploads a module and submits a job of it.
+    pub(crate) async fn submit(&self, wasm: Vec<u8>) -> JobView {
+        let module = self.client.upload_module(wasm).await.unwrap();
+        self.client.submit(&submission(module.hash)).await.unwrap()
+    }
+
+    /// The job once it is over.
+    pub(crate) async fn over(&self, job: JobId) -> JobView {
+        let mut watch = self.client.watch(job);
+        let ended = async {
+            let mut last = None;
+            while let Some(event) = watch.next().await.unwrap() {
+                if let manyhands_protocol::api::JobEvent::Job(view) = event {
+                    last = Some(*view);
+                }
+            }
+            last.expect("a last view")
+        };
+        soon("the job's end", ended).await
+    }
+
+    pub(crate) async fn result(&self, job: JobId) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.client.result(job, &mut bytes).await.unwrap();
+        bytes
+    }
+
+    /// A worker that has been welcomed.
+    pub(crate) async fn worker(&self) -> Worker {
+        let (worker, resumed) = self.worker_with(hello()).await;
+        assert!(!resumed);
+        worker
+    }
+
+    pub(crate) async fn worker_with(&self, hello: Hello) -> (Worker, bool) {
+        let mut socket = self.socket().await;
+        socket.send(&ToCoordinator::Hello(hello)).await;
+        match socket.next().await {
+            Some((
+                ToWorker::Welcome {
+                    worker,
+                    session,
+                    resumed,
+                    ..
+                },
+                _,
+            )) => {
+                let worker = Worker {
+                    id: worker,
+                    session,
+                    socket,
+                };
+                (worker, resumed)
+            }
+            other => panic!("instead of a welcome: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn socket(&self) -> Socket {
+        let url = format!("ws://{}/ws", self.addr());
+        let (stream, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        Socket(stream)
+    }
+}
+
+pub(crate) fn submission(module: BlobHash) -> Submission {
+    let json = serde_json::json!({ "name": "a test", "module": module, "params": {} });
+    serde_json::from_value(json).unwrap()
+}
+
+pub(crate) fn hello() -> Hello {
+    Hello {
+        version: PROTOCOL_VERSION.to_le_bytes(),
+        resume: None,
+        held: Vec::new(),
+        name: "by hand".into(),
+        engine: EngineKind::Native,
+        slots: 1u16.to_le_bytes(),
+        memory: 4 << 30,
+        simd: true,
+    }
+}
+
+pub(crate) struct Socket(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    pub(crate) async fn send(&mut self, message: &ToCoordinator) {
+        self.send_with(message, &[]).await;
+    }
+
+    pub(crate) async fn send_with(&mut self, message: &ToCoordinator, bulk: &[u8]) {
+        self.send_raw(codec::encode_with(message, bulk)).await;
+    }
+
+    pub(crate) async fn send_raw(&mut self, frame: Vec<u8>) {
+        self.0.send(Message::Binary(frame.into())).await.unwrap();
+    }
+
+    /// The next message; `None` once the connection is closed.
+    pub(crate) async fn next(&mut self) -> Option<(ToWorker, bytes::Bytes)> {
+        loop {
+            match soon("a frame", self.0.next()).await? {
+                Ok(Message::Binary(frame)) => return Some(codec::decode(frame).unwrap()),
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The reason with which the coordinator ends the connection.
+    pub(crate) async fn refusal(mut self) -> String {
+        let reason = loop {
+            match self.next().await.expect("a reason before the end") {
+                (ToWorker::Refused { reason }, _) => break reason,
+                _ => {}
+            }
+        };
+        assert!(self.next().await.is_none(), "the connection is closed");
+        reason
+    }
+}
+
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) session: SessionToken,
+    pub(crate) socket: Socket,
+}
+
+/// A grant as the worker sees it.
+pub(crate) struct Grant {
+    pub(crate) lease: LeaseId,
+    pub(crate) job: JobId,
+    pub(crate) node: Node,
+    pub(crate) inputs: Vec<SegmentRef>,
+}
+
+impl Worker {
+    pub(crate) async fn header(&mut self) -> JobHeader {
+        match self.socket.next().await {
+            Some((ToWorker::Job(header), _)) => header,
+            other => panic!("instead of a header: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn grant(&mut self) -> Grant {
+        match self.socket.next().await {
+            Some((
+                ToWorker::Grant {
+                    lease,
+                    job,
+                    node,
+                    inputs,
+                },
+                _,
+            )) => Grant {
+                lease,
+                job,
+                node,
+                inputs,
+            },
+            other => panic!("instead of a grant: {other:?}"),
+        }
+    }
+
+    /// Hands in a small partial in one piece.
+    pub(crate) async fn hand_in(&mut self, lease: LeaseId, node: Node, partial: &[u8]) {
+        let message = ToCoordinator::Partial {
+            lease,
+            node,
+            offset: 0,
+            total: partial.len() as u64,
+            busy_us: 1000,
+        };
+        self.socket.send_with(&message, partial).await;
+    }
+
+    /// Computes whatever is granted until the job is over: `partial` of each
+    /// node's tasks. The nodes whose partials were accepted.
+    pub(crate) async fn work(
+        &mut self,
+        partial: impl Fn(std::ops::Range<u64>) -> Vec<u8>,
+    ) -> Vec<Node> {
+        let mut tree = None;
+        let mut accepted = Vec::new();
+        loop {
+            match self
+                .socket
+                .next()
+                .await
+                .expect("the job's end before the connection's")
+                .0
+            {
+                ToWorker::Job(header) => tree = manyhands_protocol::Tree::new(header.tasks),
+                ToWorker::Grant { lease, node, .. } => {
+                    let tree = tree.expect("a header before the grant");
+                    let bytes = partial(tree.range(node));
+                    self.hand_in(lease, node, &bytes).await;
+                }
+                ToWorker::Accepted { node, .. } => accepted.push(node),
+                ToWorker::Forget { .. } => return accepted,
+                ToWorker::Revoke { .. } => {}
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+    }
+}
