@@ -58,10 +58,7 @@ impl Table {
         }
         let mask = self.places.len() - 1;
         let mut place = hash as usize & mask;
-        loop {
-            let Some(number) = self.places[place].checked_sub(1) else {
-                break;
-            };
+        while let Some(number) = self.places[place].checked_sub(1) {
             let entry = &mut self.entries[number as usize];
             if entry.head == word.head && entry.len as usize == word.letters.len() {
                 let start = entry.start as usize;
