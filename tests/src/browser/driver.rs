@@ -227,9 +227,7 @@ async fn on_display(command: &mut Command) -> Result<Group, BrowserError> {
         .env("DISPLAY", format!(":{}", number.trim()))
         .env("GDK_BACKEND", "x11")
         .env("GSETTINGS_BACKEND", "memory")
-        .env("LIBGL_ALWAYS_SOFTWARE", "1")
         .env("NO_AT_BRIDGE", "1")
-        .env("WEBKIT_DISABLE_DMABUF_RENDERER", "1")
         .env_remove("WAYLAND_DISPLAY");
     Ok(group)
 }

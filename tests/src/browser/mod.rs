@@ -89,6 +89,7 @@ impl From<CmdError> for BrowserError {
 /// its tab is closed by [`Tab::close`].
 #[derive(Debug)]
 pub struct Browser {
+    engine: Engine,
     /// Commands go to the tab that is in front, so that each tab brings itself
     /// there first, under this lock.
     client: Arc<Mutex<fantoccini::Client>>,
@@ -112,6 +113,7 @@ impl Browser {
                 log: driver.log(),
             })?;
         Ok(Self {
+            engine,
             client: Arc::new(Mutex::new(client)),
             _driver: driver,
         })
@@ -122,6 +124,6 @@ impl Browser {
     /// # Errors
     /// When there is nothing to be had at `url`.
     pub async fn open(&self, url: &str) -> Result<Tab, BrowserError> {
-        Tab::open(Arc::clone(&self.client), url).await
+        Tab::open(Arc::clone(&self.client), self.engine, url).await
     }
 }

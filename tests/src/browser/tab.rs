@@ -10,7 +10,7 @@ use fantoccini::wd::{TimeoutConfiguration, WindowHandle};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::BrowserError;
+use super::{BrowserError, Engine};
 
 /// A tab of a browser. Dropping it leaves the tab open.
 #[derive(Debug)]
@@ -36,9 +36,16 @@ const POLL: &str = "
 ";
 
 impl Tab {
-    pub(super) async fn open(client: Arc<Mutex<Client>>, url: &str) -> Result<Self, BrowserError> {
+    pub(super) async fn open(
+        client: Arc<Mutex<Client>>,
+        engine: Engine,
+        url: &str,
+    ) -> Result<Self, BrowserError> {
         let locked = client.lock().await;
-        let window = locked.new_window(true).await?.handle;
+        // MiniBrowser opens tabs behind the one in front and leaves them there,
+        // hidden: slow timers, no picture.
+        let as_tab = engine != Engine::WebKit;
+        let window = locked.new_window(as_tab).await?.handle;
         locked.switch_to_window(window.clone()).await?;
         locked.goto(url).await?;
         drop(locked);

@@ -57,6 +57,9 @@ async fn computes_in_a_module_worker(engine: Engine) {
     let answer = tab.wait_until("window.answer", LIMIT).await.unwrap();
     assert_eq!(answer, json!({ "product": 42 }));
 
+    let seen = tab.run("return document.visibilityState", vec![]).await;
+    assert_eq!(seen.unwrap(), json!("visible"));
+
     let agent = tab.run("return navigator.userAgent", vec![]).await.unwrap();
     let agent = agent.as_str().unwrap();
     let family = match engine {
