@@ -203,7 +203,7 @@ function words(now) {
     case 'connecting':
       return 'Connecting…';
     case 'waiting':
-      return 'Connected. Nothing to compute right now: it starts by itself when there is.';
+      return 'Connected. Waiting for something to compute.';
     case 'computing':
       return status.jobName ? `Computing for “${status.jobName}”.` : 'Computing.';
     case 'paused':
@@ -247,7 +247,7 @@ function show() {
 /** Twice a second: what changes by itself. */
 function tick() {
   if (document.hidden) return;
-  if (hub && status) plot.sample(status.ran);
+  if (hub && status) plot.sample(status.ran, status.state === 'computing');
   setText($('rate'), hub ? speed(plot.rate) : '–');
   const left = retryAt === null ? 0 : retryAt - performance.now();
   $('state').dataset.retry = left > 900 ? `in ${duration(left)}` : '';

@@ -20,8 +20,9 @@ export class Plot {
     this.rate = 0;
   }
 
-  /** The counter is at `total` now; draws if a sample is due. */
-  sample(total) {
+  /** The counter is at `total` now; draws if a sample is due. While nothing is
+   * computed the speed is 0, without a tail. */
+  sample(total, computing) {
     const now = performance.now();
     if (this.last === null) {
       this.last = { now, total };
@@ -33,8 +34,7 @@ export class Plot {
     this.last = { now, total };
     // Long tasks end in bursts: what is shown is smoothed over a few seconds.
     const weight = 1 - Math.exp(-span / 2500);
-    this.rate += (rate - this.rate) * weight;
-    if (this.rate < 0.005) this.rate = 0;
+    this.rate = computing ? this.rate + (rate - this.rate) * weight : 0;
     this.points.push({ now, rate: this.rate });
     while (this.points[0].now < now - SPAN_MS) this.points.shift();
     this.draw();
