@@ -21,6 +21,8 @@ mod results;
 mod scheduler;
 mod sizing;
 mod stragglers;
+#[cfg(test)]
+mod tests;
 mod time;
 mod view;
 mod workers;
