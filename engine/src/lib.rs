@@ -15,3 +15,6 @@ pub mod child;
 pub mod compute;
 pub mod reference;
 pub mod runtime;
+
+#[cfg(test)]
+mod tests;

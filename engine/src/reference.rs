@@ -1,7 +1,9 @@
 //! The plainest way to a job's result: in one thread of one process, block
 //! after block. What `manyhands check`, tests and measurements compare with.
 
-use crate::runtime::{Guest, Inputs, LoadError, Program, Runtime, Segment, Settings, Sink, StartError};
+use crate::runtime::{
+    Guest, Inputs, LoadError, Program, Runtime, Segment, Settings, Sink, StartError,
+};
 use bytes::Bytes;
 use manyhands_protocol::{Failure, MAX_TASKS, MergeMode, MergeTree, Node, Sequence, Step, Tree};
 use std::collections::BTreeMap;
@@ -66,7 +68,10 @@ pub fn run(job: &Job) -> Result<Vec<u8>, RunError> {
 /// # Panics
 /// When the nodes do not cover the tree.
 pub fn run_cut(job: &Job, cut: impl FnOnce(Tree) -> Vec<Node>) -> Result<Vec<u8>, RunError> {
-    let runtime = Runtime::new(&Settings { slots: 1, cache: None })?;
+    let runtime = Runtime::new(&Settings {
+        slots: 1,
+        cache: None,
+    })?;
     let program = runtime.load(&job.wasm, job.memory_limit)?;
     let tree = tree(job, &program)?;
     match program.merge {
@@ -82,7 +87,11 @@ fn concat(job: &Job, program: &Program, tree: Tree, cut: Vec<Node>) -> Result<Ve
         let partial = block(job, program, tree, node)?;
         result.extend(sequence.insert(node, partial).into_iter().flatten());
     }
-    assert_eq!(sequence.next_task(), tree.tasks(), "the nodes must cover the tree");
+    assert_eq!(
+        sequence.next_task(),
+        tree.tasks(),
+        "the nodes must cover the tree"
+    );
     Ok(result)
 }
 
@@ -91,11 +100,19 @@ fn reduce(job: &Job, program: &Program, tree: Tree, cut: Vec<Node>) -> Result<Ve
         None => Vec::new(),
         Some(root) => merged(job, program, tree, root, cut)?,
     };
-    Ok(guest(job, program, Inputs::default())?.finish(&partial)?.to_vec())
+    Ok(guest(job, program, Inputs::default())?
+        .finish(&partial)?
+        .to_vec())
 }
 
 /// The partial of the root.
-fn merged(job: &Job, program: &Program, tree: Tree, root: Node, cut: Vec<Node>) -> Result<Vec<u8>, RunError> {
+fn merged(
+    job: &Job,
+    program: &Program,
+    tree: Tree,
+    root: Node,
+    cut: Vec<Node>,
+) -> Result<Vec<u8>, RunError> {
     let mut partials = MergeTree::new(tree, root);
     for node in cut {
         let mut step = partials.insert(node, block(job, program, tree, node)?);
@@ -123,7 +140,9 @@ fn tree(job: &Job, program: &Program) -> Result<Tree, RunError> {
         let json: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
         json.and_then(|json| json.get("tasks")?.as_u64())
     };
-    let tree = tasks.filter(|tasks| *tasks <= MAX_TASKS).and_then(Tree::new);
+    let tree = tasks
+        .filter(|tasks| *tasks <= MAX_TASKS)
+        .and_then(Tree::new);
     tree.ok_or_else(|| RunError::Tasks(String::from_utf8_lossy(answer).into_owned()))
 }
 
@@ -148,5 +167,10 @@ fn guest(job: &Job, program: &Program, inputs: Inputs) -> Result<Guest, Failure>
 }
 
 fn instance(job: &Job, program: &Program, inputs: Inputs) -> Result<Guest, Failure> {
-    Guest::new(program, inputs, Arc::clone(&job.files), Arc::clone(&job.sink))
+    Guest::new(
+        program,
+        inputs,
+        Arc::clone(&job.files),
+        Arc::clone(&job.sink),
+    )
 }

@@ -104,7 +104,11 @@ fn check_framing(wasm: &[u8]) -> Result<(), Refusal> {
     const MAGIC: &[u8] = b"\0asm";
     if !wasm.starts_with(MAGIC) {
         let cut = !wasm.is_empty() && MAGIC.starts_with(wasm);
-        return Err(if cut { Refusal::Truncated { offset: wasm.len() } } else { Refusal::NotWasm });
+        return Err(if cut {
+            Refusal::Truncated { offset: wasm.len() }
+        } else {
+            Refusal::NotWasm
+        });
     }
     match wasm.get(4..8) {
         None => return Err(Refusal::Truncated { offset: wasm.len() }),
@@ -114,7 +118,8 @@ fn check_framing(wasm: &[u8]) -> Result<(), Refusal> {
     }
     let mut at = 8;
     while at < wasm.len() {
-        let (size, start) = read_u32(wasm, at + 1).ok_or(Refusal::Truncated { offset: wasm.len() })?;
+        let (size, start) =
+            read_u32(wasm, at + 1).ok_or(Refusal::Truncated { offset: wasm.len() })?;
         at = start + size as usize;
         if at > wasm.len() {
             return Err(Refusal::Truncated { offset: wasm.len() });
@@ -143,8 +148,14 @@ fn validate(wasm: &[u8]) -> Result<(), Refusal> {
         return Ok(());
     };
     Err(match missing_feature(wasm, &error) {
-        Some(feature) => Refusal::Feature { feature, offset: error.offset() },
-        None => Refusal::Invalid { reason: error.message().to_owned(), offset: error.offset() },
+        Some(feature) => Refusal::Feature {
+            feature,
+            offset: error.offset(),
+        },
+        None => Refusal::Invalid {
+            reason: error.message().to_owned(),
+            offset: error.offset(),
+        },
     })
 }
 
@@ -160,18 +171,27 @@ fn missing_feature(wasm: &[u8], error: &wasmparser::Error) -> Option<&'static st
         (WasmFeatures::LEGACY_EXCEPTIONS, "legacy exceptions"),
         (WasmFeatures::TAIL_CALL, "tail calls"),
         (WasmFeatures::GC_TYPES, "externref"),
-        (WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC_TYPES), "typed function references"),
         (
-            WasmFeatures::GC.union(WasmFeatures::GC_TYPES).union(WasmFeatures::FUNCTION_REFERENCES),
+            WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC_TYPES),
+            "typed function references",
+        ),
+        (
+            WasmFeatures::GC
+                .union(WasmFeatures::GC_TYPES)
+                .union(WasmFeatures::FUNCTION_REFERENCES),
             "garbage collection",
         ),
         (WasmFeatures::CUSTOM_PAGE_SIZES, "custom page sizes"),
-        (WasmFeatures::EXTENDED_CONST, "extended constant expressions"),
+        (
+            WasmFeatures::EXTENDED_CONST,
+            "extended constant expressions",
+        ),
         (WasmFeatures::WIDE_ARITHMETIC, "wide arithmetic"),
         (WasmFeatures::STACK_SWITCHING, "stack switching"),
     ];
     REFUSED.into_iter().find_map(|(feature, name)| {
-        let further = match Validator::new_with_features(FEATURES.union(feature)).validate_all(wasm) {
+        let further = match Validator::new_with_features(FEATURES.union(feature)).validate_all(wasm)
+        {
             Ok(_) => true,
             Err(later) => later.offset() > error.offset(),
         };

@@ -46,7 +46,9 @@ pub enum Refusal {
         offset: usize,
     },
     /// It imports a host function with another type.
-    #[error("import \"manyhands\".\"{name}\" has type {found}, not {expected} (at offset {offset:#x})")]
+    #[error(
+        "import \"manyhands\".\"{name}\" has type {found}, not {expected} (at offset {offset:#x})"
+    )]
     ImportType {
         /// The import's name.
         name: String,
@@ -101,7 +103,9 @@ pub enum Refusal {
         offset: usize,
     },
     /// Another version of the ABI.
-    #[error("built for version {found} of the guest ABI, this host speaks version 1 (at offset {offset:#x})")]
+    #[error(
+        "built for version {found} of the guest ABI, this host speaks version 1 (at offset {offset:#x})"
+    )]
     AbiVersion {
         /// The module's version.
         found: u16,
@@ -133,13 +137,17 @@ pub enum Refusal {
         limit: u64,
     },
     /// Its tables are larger than every host allows.
-    #[error("has too many or too large tables (at offset {offset:#x}): 4 tables of 100000 elements at most")]
+    #[error(
+        "has too many or too large tables (at offset {offset:#x}): 4 tables of 100000 elements at most"
+    )]
     Tables {
         /// Where, in bytes.
         offset: usize,
     },
     /// `table.grow` may fail on one machine and not on another.
-    #[error("uses table.grow, which guests may not: whether it fails depends on the machine (at offset {offset:#x})")]
+    #[error(
+        "uses table.grow, which guests may not: whether it fails depends on the machine (at offset {offset:#x})"
+    )]
     TableGrow {
         /// Where, in bytes.
         offset: usize,

@@ -6,8 +6,8 @@ use super::{OOM_SENTINEL, Refusal};
 use std::borrow::Cow;
 use std::ops::Range;
 use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection, GlobalType,
-    MemorySection, MemoryType, Module, RawSection, SectionId, TypeSection, ValType,
+    BlockType, CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection,
+    GlobalType, MemorySection, MemoryType, Module, RawSection, SectionId, TypeSection, ValType,
 };
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
@@ -57,7 +57,9 @@ pub(super) fn rewrite(wasm: &[u8], shape: &Shape, pages: u64) -> Result<Vec<u8>,
                 }
             }
             other => {
-                let Some((id, range)) = other.as_section() else { continue };
+                let Some((id, range)) = other.as_section() else {
+                    continue;
+                };
                 has_globals |= id == SectionId::Global as u8;
                 if id == SectionId::Export as u8 && !has_globals && added.now {
                     module.section(&sentinel_section());
@@ -78,11 +80,20 @@ fn defined(shape: &Shape, added: &Added) -> u32 {
 }
 
 fn copy(module: &mut Module, wasm: &[u8], id: u8, range: Range<usize>) {
-    module.section(&RawSection { id, data: &wasm[range] });
+    module.section(&RawSection {
+        id,
+        data: &wasm[range],
+    });
 }
 
 /// Copies a section whose contents are a counted list, with one item more.
-fn extend(module: &mut Module, wasm: &[u8], id: u8, range: Range<usize>, item: &[u8]) -> Result<(), Refusal> {
+fn extend(
+    module: &mut Module,
+    wasm: &[u8],
+    id: u8,
+    range: Range<usize>,
+    item: &[u8],
+) -> Result<(), Refusal> {
     let mut reader = wasmparser::BinaryReader::new(&wasm[range.clone()], range.start);
     let count = reader.read_var_u32()?;
     let mut data = Vec::with_capacity(range.len() + item.len() + 1);
@@ -99,7 +110,10 @@ fn extension(id: u8, added: &Added) -> Option<Vec<u8>> {
     let only_item = |section: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = Vec::new();
         section(&mut bytes);
-        let size = bytes.iter().position(|byte| byte & 0x80 == 0).expect("a section begins with its size");
+        let size = bytes
+            .iter()
+            .position(|byte| byte & 0x80 == 0)
+            .expect("a section begins with its size");
         bytes.split_off(size + 2)
     };
     const TYPE: u8 = SectionId::Type as u8;
@@ -129,7 +143,11 @@ fn extension(id: u8, added: &Added) -> Option<Vec<u8>> {
 
 fn sentinel_section() -> GlobalSection {
     let mut section = GlobalSection::new();
-    let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+    let ty = GlobalType {
+        val_type: ValType::I32,
+        mutable: true,
+        shared: false,
+    };
     section.global(ty, &ConstExpr::i32_const(0));
     section
 }
@@ -224,17 +242,27 @@ fn recognise(wasm: &[u8], shape: &Shape) -> Option<Added> {
             Payload::ExportSection(section) => {
                 let export = section.into_iter().last()?.ok()?;
                 let is_global = export.kind == wasmparser::ExternalKind::Global;
-                (is_global && export.name == OOM_SENTINEL && export.index == sentinel).then_some(())?;
+                (is_global && export.name == OOM_SENTINEL && export.index == sentinel)
+                    .then_some(())?;
             }
             Payload::CodeSectionEntry(body) => {
                 bodies += 1;
                 let last = bodies == shape.bodies;
-                let fits = if last { body.as_bytes() == expected } else { grows(&body).ok()?.is_empty() };
+                let fits = if last {
+                    body.as_bytes() == expected
+                } else {
+                    grows(&body).ok()?.is_empty()
+                };
                 fits.then_some(())?;
             }
             _ => {}
         }
     }
     let ty = types_end?.ok()?;
-    Some(Added { now: false, ty, grow, sentinel })
+    Some(Added {
+        now: false,
+        ty,
+        grow,
+        sentinel,
+    })
 }

@@ -5,8 +5,10 @@ use super::{ABI_VERSION, MAX_TABLE_ELEMENTS, MAX_TABLES, OOM_SENTINEL, Refusal};
 use manyhands_protocol::MergeMode;
 use std::fmt::Write;
 use std::ops::Range;
-use wasmparser::{CustomSectionReader, ExternalKind, FuncType, MemoryType, Parser, Payload, TypeRef, ValType};
 use wasmparser::ValType::{F64, I32, I64};
+use wasmparser::{
+    CustomSectionReader, ExternalKind, FuncType, MemoryType, Parser, Payload, TypeRef, ValType,
+};
 
 /// The name of the custom section.
 const SECTION: &str = "manyhands";
@@ -82,7 +84,10 @@ impl Shape {
             }
         }
         let memory = found.exported_memory()?;
-        let sentinel = found.exports.iter().find(|(_, export)| export.name == OOM_SENTINEL);
+        let sentinel = found
+            .exports
+            .iter()
+            .find(|(_, export)| export.name == OOM_SENTINEL);
         Ok(Self {
             merge,
             takes_inputs,
@@ -148,11 +153,18 @@ impl<'a> Found<'a> {
         let (range, data) = match self.sections.as_slice() {
             [] => return Err(Refusal::NoSection),
             [section] => section,
-            [_, (range, _), ..] => return Err(Refusal::RepeatedSection { offset: range.start }),
+            [_, (range, _), ..] => {
+                return Err(Refusal::RepeatedSection {
+                    offset: range.start,
+                });
+            }
         };
         let offset = range.start;
         let &[low, high, mode, flags] = *data else {
-            return Err(Refusal::SectionLength { found: data.len(), offset });
+            return Err(Refusal::SectionLength {
+                found: data.len(),
+                offset,
+            });
         };
         let found = u16::from_le_bytes([low, high]);
         if found != ABI_VERSION {
@@ -164,7 +176,10 @@ impl<'a> Found<'a> {
             found => return Err(Refusal::UnknownMergeMode { found, offset }),
         };
         if flags > 1 {
-            return Err(Refusal::UnknownFlags { found: flags, offset });
+            return Err(Refusal::UnknownFlags {
+                found: flags,
+                offset,
+            });
         }
         Ok((merge, flags == 1))
     }
@@ -172,9 +187,14 @@ impl<'a> Found<'a> {
     fn check_imports(&self) -> Result<(), Refusal> {
         for (offset, import) in &self.imports {
             let known = IMPORTS.iter().find(|(name, ..)| *name == import.name);
-            let (module, name, offset) = (import.module.to_owned(), import.name.to_owned(), *offset);
+            let (module, name, offset) =
+                (import.module.to_owned(), import.name.to_owned(), *offset);
             let Some((_, params, results)) = known.filter(|_| import.module == "manyhands") else {
-                return Err(Refusal::UnknownImport { module, name, offset });
+                return Err(Refusal::UnknownImport {
+                    module,
+                    name,
+                    offset,
+                });
             };
             let found = match import.ty {
                 TypeRef::Func(ty) => {
@@ -189,7 +209,12 @@ impl<'a> Found<'a> {
                 _ => "global".to_owned(),
             };
             let expected = text(params, results);
-            return Err(Refusal::ImportType { name, expected, found, offset });
+            return Err(Refusal::ImportType {
+                name,
+                expected,
+                found,
+                offset,
+            });
         }
         Ok(())
     }
@@ -221,16 +246,29 @@ impl<'a> Found<'a> {
             ExternalKind::Memory => "memory".to_owned(),
             _ => "global".to_owned(),
         };
-        Err(Refusal::ExportType { name, expected, found, offset: *offset })
+        Err(Refusal::ExportType {
+            name,
+            expected,
+            found,
+            offset: *offset,
+        })
     }
 
     fn exported_memory(&self) -> Result<MemoryType, Refusal> {
         let expected = "memory".to_owned();
-        let missing = Refusal::MissingExport { name: "memory", expected: expected.clone() };
+        let missing = Refusal::MissingExport {
+            name: "memory",
+            expected: expected.clone(),
+        };
         let (offset, export) = self.export("memory").ok_or_else(|| missing.clone())?;
         if export.kind != ExternalKind::Memory {
             let found = "another kind".to_owned();
-            return Err(Refusal::ExportType { name: "memory", expected, found, offset: *offset });
+            return Err(Refusal::ExportType {
+                name: "memory",
+                expected,
+                found,
+                offset: *offset,
+            });
         }
         self.memory.ok_or(missing)
     }
@@ -246,7 +284,13 @@ fn place<'a>(section: &CustomSectionReader<'a>) -> (Range<usize>, &'a [u8]) {
 
 /// A function's type as people write it: `(i32, i32) -> i64`.
 fn text(params: &[ValType], results: &[ValType]) -> String {
-    let list = |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list = |types: &[ValType]| {
+        types
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let mut text = format!("({})", list(params));
     match results {
         [] => {}

@@ -48,7 +48,11 @@ pub(super) struct Jobs {
 
 impl Jobs {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, jobs: HashMap::new(), segments: HashMap::new() }
+        Self {
+            shared,
+            jobs: HashMap::new(),
+            segments: HashMap::new(),
+        }
     }
 
     /// Takes a job in; its module is compiled on a thread of its own.
@@ -61,10 +65,15 @@ impl Jobs {
         lengths: &LoadLengths,
         mut bulk: Bytes,
     ) {
-        let mut part = |len: u64| bulk.split_to(usize::try_from(len).expect("lengths within the bulk"));
+        let mut part =
+            |len: u64| bulk.split_to(usize::try_from(len).expect("lengths within the bulk"));
         let wasm = part(lengths.wasm);
         let params = part(lengths.params);
-        let files = lengths.files.iter().map(|(name, len)| (name.clone(), part(*len))).collect();
+        let files = lengths
+            .files
+            .iter()
+            .map(|(name, len)| (name.clone(), part(*len)))
+            .collect();
         let job = Arc::new(Job {
             id,
             params,
@@ -83,7 +92,13 @@ impl Jobs {
     }
 
     pub(super) fn put_segment(&mut self, hash: BlobHash, bytes: Bytes) {
-        self.segments.insert(hash, Held { bytes, cut: Vec::new() });
+        self.segments.insert(
+            hash,
+            Held {
+                bytes,
+                cut: Vec::new(),
+            },
+        );
     }
 
     pub(super) fn drop_segment(&mut self, hash: BlobHash) {
@@ -94,15 +109,36 @@ impl Jobs {
     ///
     /// # Panics
     /// When the parent names a job or a segment that it has not sent.
-    pub(super) fn piece(&mut self, ticket: u64, job: JobId, work: WorkHeader, mut bulk: Bytes) -> Piece {
-        let job = Arc::clone(self.jobs.get(&job).expect("the parent loads a job before its work"));
+    pub(super) fn piece(
+        &mut self,
+        ticket: u64,
+        job: JobId,
+        work: WorkHeader,
+        mut bulk: Bytes,
+    ) -> Piece {
+        let job = Arc::clone(
+            self.jobs
+                .get(&job)
+                .expect("the parent loads a job before its work"),
+        );
         let task = match work {
             WorkHeader::Open => Task::Open,
-            WorkHeader::Run { first, count, single_step, segments } => {
+            WorkHeader::Run {
+                first,
+                count,
+                single_step,
+                segments,
+            } => {
                 let tasks = first..first + count;
-                let segments = segments.into_iter().map(|(first, hash)| (first, self.segment(hash, job.split)));
+                let segments = segments
+                    .into_iter()
+                    .map(|(first, hash)| (first, self.segment(hash, job.split)));
                 let inputs = Inputs::new(tasks.clone(), segments.collect());
-                Task::Run { tasks, single_step, inputs }
+                Task::Run {
+                    tasks,
+                    single_step,
+                    inputs,
+                }
             }
             WorkHeader::Merge { left } => {
                 let left = bulk.split_to(usize::try_from(left).expect("within the bulk"));
@@ -114,7 +150,10 @@ impl Jobs {
     }
 
     fn segment(&mut self, hash: BlobHash, split: Split) -> Arc<Segment> {
-        let held = self.segments.get_mut(&hash).expect("the parent sends a segment before its work");
+        let held = self
+            .segments
+            .get_mut(&hash)
+            .expect("the parent sends a segment before its work");
         if let Some((_, segment)) = held.cut.iter().find(|(known, _)| *known == split) {
             return Arc::clone(segment);
         }
@@ -134,7 +173,10 @@ fn compile(shared: &Shared, job: &Job, wasm: &[u8], module: BlobHash, memory: u6
     };
     let report = match &program {
         Ok(_) => Report::Loaded { job: job.id },
-        Err(reason) => Report::LoadFailed { job: job.id, reason: reason.clone() },
+        Err(reason) => Report::LoadFailed {
+            job: job.id,
+            reason: reason.clone(),
+        },
     };
     shared.output.report(&report);
     let outcome = job.program.set(program);

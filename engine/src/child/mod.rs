@@ -30,7 +30,9 @@ pub(crate) const EXIT_OVERDUE: i32 = 75;
 /// Why a child cannot work.
 #[derive(Debug, thiserror::Error)]
 enum ChildError {
-    #[error("this command is for manyhands' own use: its input does not come from a manyhands process ({0})")]
+    #[error(
+        "this command is for manyhands' own use: its input does not come from a manyhands process ({0})"
+    )]
     Input(#[from] io::Error),
     #[error(transparent)]
     Start(#[from] crate::runtime::StartError),
@@ -63,7 +65,10 @@ fn serve() -> Result<(), ChildError> {
         return Err(io::Error::other("no start command").into());
     };
     let slots = slots.max(1) as usize;
-    let settings = Settings { slots, cache: cache.map(Into::into) };
+    let settings = Settings {
+        slots,
+        cache: cache.map(Into::into),
+    };
     let shared = Arc::new(Shared {
         runtime: Runtime::new(&settings)?,
         output: Output::stdout()?,
@@ -97,7 +102,10 @@ fn start_slots(shared: &Arc<Shared>, slots: usize) -> Result<Vec<Sender<Piece>>,
     let shared = Arc::clone(shared);
     pool.spawn_broadcast(move |thread| {
         let slot = thread.index();
-        let end = ends[slot].lock().unwrap_or_else(PoisonError::into_inner).take();
+        let end = ends[slot]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         slot::serve(&shared, slot, &end.expect("each slot starts once"));
     });
     // The slots live until the process ends; dropping the pool does not stop them.
@@ -117,17 +125,34 @@ fn start_watchdog(shared: &Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-fn dispatch(shared: &Shared, jobs: &mut Jobs, queues: &[Sender<Piece>], command: Command, bulk: Bytes) {
+fn dispatch(
+    shared: &Shared,
+    jobs: &mut Jobs,
+    queues: &[Sender<Piece>],
+    command: Command,
+    bulk: Bytes,
+) {
     match command {
         Command::Start { .. } => panic!("the parent starts a child once"),
-        Command::Load { job, module, limits, split, lengths } => {
+        Command::Load {
+            job,
+            module,
+            limits,
+            split,
+            lengths,
+        } => {
             jobs.load(job, module, limits, split, &lengths, bulk);
         }
         Command::Unload { job } => jobs.unload(job),
         Command::PutSegment { hash } => jobs.put_segment(hash, bulk),
         Command::DropSegment { hash } => jobs.drop_segment(hash),
         Command::Cancel { slot, ticket } => shared.watch.cancel(slot as usize, ticket),
-        Command::Work { slot, ticket, job, work } => {
+        Command::Work {
+            slot,
+            ticket,
+            job,
+            work,
+        } => {
             let piece = jobs.piece(ticket, job, work, bulk);
             // A slot stops taking pieces once the child is about to end.
             let _ = queues[slot as usize].send(piece);

@@ -23,8 +23,13 @@ struct Pipe {
 
 impl Output {
     pub(super) fn stdout() -> io::Result<Self> {
-        let pipe = Pipe { file: own_stdout()?, buffer: Vec::new() };
-        Ok(Self { pipe: Mutex::new(pipe) })
+        let pipe = Pipe {
+            file: own_stdout()?,
+            buffer: Vec::new(),
+        };
+        Ok(Self {
+            pipe: Mutex::new(pipe),
+        })
     }
 
     pub(super) fn report(&self, report: &Report) {

@@ -36,9 +36,18 @@ pub(super) struct Piece {
 /// What to do with an instance.
 pub(super) enum Task {
     Open,
-    Run { tasks: Range<u64>, single_step: bool, inputs: Inputs },
-    Merge { left: Bytes, right: Bytes },
-    Finish { partial: Bytes },
+    Run {
+        tasks: Range<u64>,
+        single_step: bool,
+        inputs: Inputs,
+    },
+    Merge {
+        left: Bytes,
+        right: Bytes,
+    },
+    Finish {
+        partial: Bytes,
+    },
 }
 
 /// Why a piece has no bytes.
@@ -63,7 +72,12 @@ pub(super) fn serve(shared: &Arc<Shared>, slot: usize, queue: &Receiver<Piece>) 
             return;
         }
         teller.begin(piece.job.id, piece.ticket);
-        let worker = Worker { shared, slot, piece: &piece, teller: &teller };
+        let worker = Worker {
+            shared,
+            slot,
+            piece: &piece,
+            teller: &teller,
+        };
         if matches!(worker.work(), Err(Stop::Ending)) {
             return;
         }
@@ -87,7 +101,12 @@ impl Worker<'_> {
             Ok(()) => return Ok(()),
             Err(Stop::Ending) => return Err(Stop::Ending),
             Err(Stop::Cancelled) => Report::Stopped { slot, ticket },
-            Err(Stop::Failed(failure, at)) => Report::Failed { slot, ticket, failure, at },
+            Err(Stop::Failed(failure, at)) => Report::Failed {
+                slot,
+                ticket,
+                failure,
+                at,
+            },
         };
         self.shared.output.report(&report);
         Ok(())
@@ -96,19 +115,28 @@ impl Worker<'_> {
     fn done(&self) -> Result<(), Stop> {
         self.check_cancelled()?;
         let program = self.piece.job.program();
-        let program = program.map_err(|reason| Stop::Failed(failure(FailureKind::Crash, reason), self.only_task()))?;
+        let program = program.map_err(|reason| {
+            Stop::Failed(failure(FailureKind::Crash, reason), self.only_task())
+        })?;
         let started = Instant::now();
         let inputs = self.inputs()?;
         let mut guest = self.guarded(|| {
             let files: Arc<BTreeMap<_, _>> = Arc::clone(&self.piece.job.files);
-            Guest::new(program, inputs, files, Arc::clone(self.teller) as Arc<dyn Sink>)
+            Guest::new(
+                program,
+                inputs,
+                files,
+                Arc::clone(self.teller) as Arc<dyn Sink>,
+            )
         })?;
         if !matches!(self.piece.task, Task::Open) {
             self.guarded(|| guest.open(&self.piece.job.params).map(drop))?;
         }
         let bytes = match &self.piece.task {
             Task::Open => self.guarded(|| guest.open(&self.piece.job.params))?,
-            Task::Run { tasks, single_step, .. } => {
+            Task::Run {
+                tasks, single_step, ..
+            } => {
                 self.run(&mut guest, tasks.clone(), *single_step)?;
                 self.guarded(|| guest.take())?
             }
@@ -116,7 +144,11 @@ impl Worker<'_> {
             Task::Finish { partial } => self.guarded(|| guest.finish(partial))?,
         };
         let busy_micros = started.elapsed().as_micros() as u64;
-        let done = Report::Done { slot: self.slot as u32, ticket: self.piece.ticket, busy_micros };
+        let done = Report::Done {
+            slot: self.slot as u32,
+            ticket: self.piece.ticket,
+            busy_micros,
+        };
         self.shared.output.report_with(&done, bytes);
         Ok(())
     }
@@ -129,7 +161,11 @@ impl Worker<'_> {
         let mut count = 1;
         while next < tasks.end {
             self.check_cancelled()?;
-            count = if single_step { 1 } else { count.min(tasks.end - next) };
+            count = if single_step {
+                1
+            } else {
+                count.min(tasks.end - next)
+            };
             let began = Instant::now();
             self.watched(next, count, || guest.run(next, count))?;
             let elapsed = began.elapsed();
@@ -146,16 +182,23 @@ impl Worker<'_> {
             Some(task) => self.watched(task, 1, call),
             None => match &self.piece.task {
                 // Run again task by task, unless that is what this is.
-                Task::Run { tasks, single_step: false, .. } => {
-                    self.watched(tasks.start, tasks.end - tasks.start, call)
-                }
+                Task::Run {
+                    tasks,
+                    single_step: false,
+                    ..
+                } => self.watched(tasks.start, tasks.end - tasks.start, call),
                 _ => self.watched(0, 0, call),
             },
         }
     }
 
     /// A call of the guest, under the job's time limit.
-    fn watched<T>(&self, first: u64, count: u64, call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Stop> {
+    fn watched<T>(
+        &self,
+        first: u64,
+        count: u64,
+        call: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Stop> {
         let limit = self.piece.job.task_limit;
         let slice = Slice::new(self.slot, self.piece.ticket, first, count, limit);
         self.shared.watch.begin_slice(slice);
@@ -214,8 +257,19 @@ struct Telling {
 impl Teller {
     fn new(shared: Arc<Shared>, slot: usize) -> Self {
         let now = Instant::now();
-        let state = Telling { job: JobId(0), ticket: 0, done: 0, told: now, second: now, lines: 0 };
-        Self { shared, slot, state: Mutex::new(state) }
+        let state = Telling {
+            job: JobId(0),
+            ticket: 0,
+            done: 0,
+            told: now,
+            second: now,
+            lines: 0,
+        };
+        Self {
+            shared,
+            slot,
+            state: Mutex::new(state),
+        }
     }
 
     fn begin(&self, job: JobId, ticket: u64) {
@@ -245,7 +299,11 @@ impl Sink for Teller {
             n if n == LINES + 1 => format!("(more than {LINES} lines a second are dropped)"),
             _ => return,
         };
-        let report = Report::Log { slot: self.slot as u32, job: state.job, line };
+        let report = Report::Log {
+            slot: self.slot as u32,
+            job: state.job,
+            line,
+        };
         self.shared.output.report(&report);
     }
 
@@ -256,7 +314,11 @@ impl Sink for Teller {
         }
         state.told = Instant::now();
         let tasks = state.done as f64 + fraction;
-        let report = Report::Progress { slot: self.slot as u32, ticket: state.ticket, tasks };
+        let report = Report::Progress {
+            slot: self.slot as u32,
+            ticket: state.ticket,
+            tasks,
+        };
         self.shared.output.report(&report);
     }
 }

@@ -52,12 +52,30 @@ pub(super) struct Slice {
 impl Slice {
     pub(super) fn new(slot: usize, ticket: u64, first: u64, count: u64, limit: Duration) -> Self {
         let deadline = Instant::now() + limit;
-        Self { slot, ticket, first, count, deadline, condemned: false }
+        Self {
+            slot,
+            ticket,
+            first,
+            count,
+            deadline,
+            condemned: false,
+        }
     }
 
     pub(super) fn report(&self) -> Report {
-        let &Self { slot, ticket, first, count, .. } = self;
-        Report::Overdue { slot: slot as u32, ticket, first, count }
+        let &Self {
+            slot,
+            ticket,
+            first,
+            count,
+            ..
+        } = self;
+        Report::Overdue {
+            slot: slot as u32,
+            ticket,
+            first,
+            count,
+        }
     }
 }
 
@@ -67,7 +85,10 @@ pub(super) struct Ending;
 impl Watch {
     pub(super) fn new(slots: usize) -> Self {
         Self {
-            slots: Mutex::new(State { slots: vec![Slot::default(); slots], draining: false }),
+            slots: Mutex::new(State {
+                slots: vec![Slot::default(); slots],
+                draining: false,
+            }),
             busy: Condvar::new(),
             cancelled: (0..slots).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -98,7 +119,11 @@ impl Watch {
     /// The guest is back. If it was too late, its slice is reported already.
     pub(super) fn end_slice(&self, slot: usize) -> Result<(), Ending> {
         let mut state = self.state();
-        if state.slots[slot].slice.as_ref().is_some_and(|slice| slice.condemned) {
+        if state.slots[slot]
+            .slice
+            .as_ref()
+            .is_some_and(|slice| slice.condemned)
+        {
             return Err(Ending);
         }
         state.slots[slot].slice = None;
@@ -119,7 +144,11 @@ impl Watch {
     pub(super) fn until_overdue(&self) -> Vec<Slice> {
         let mut state = self.state();
         while !state.condemn(Instant::now()) {
-            let timeout = if state.slots.iter().any(|slot| slot.working) { PERIOD } else { Duration::MAX };
+            let timeout = if state.slots.iter().any(|slot| slot.working) {
+                PERIOD
+            } else {
+                Duration::MAX
+            };
             state = self.wait(state, timeout);
         }
         state.draining = true;
@@ -132,8 +161,15 @@ impl Watch {
         slices.filter(|slice| slice.condemned).collect()
     }
 
-    fn wait<'a>(&'a self, state: MutexGuard<'a, State>, timeout: Duration) -> MutexGuard<'a, State> {
-        self.busy.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
+    fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, State> {
+        self.busy
+            .wait_timeout(state, timeout)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -170,7 +206,15 @@ mod tests {
         watch.begin_slice(Slice::new(0, 7, 40, 8, Duration::ZERO));
         let overdue = watch.until_overdue();
         assert_eq!(overdue.len(), 1);
-        assert_eq!(overdue[0].report(), Report::Overdue { slot: 0, ticket: 7, first: 40, count: 8 });
+        assert_eq!(
+            overdue[0].report(),
+            Report::Overdue {
+                slot: 0,
+                ticket: 7,
+                first: 40,
+                count: 8
+            }
+        );
         assert!(watch.end_slice(0).is_err(), "too late");
         assert!(watch.begin_piece(1).is_err(), "draining");
     }

@@ -19,17 +19,40 @@ const MAX_HEADER: usize = 64 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// The first command, once.
-    Start { slots: u32, cache: Option<String> },
+    Start {
+        slots: u32,
+        cache: Option<String>,
+    },
     /// Bulk: the module, the parameters, then the files, end to end.
-    Load { job: JobId, module: BlobHash, limits: JobLimits, split: Option<Split>, lengths: LoadLengths },
-    Unload { job: JobId },
+    Load {
+        job: JobId,
+        module: BlobHash,
+        limits: JobLimits,
+        split: Option<Split>,
+        lengths: LoadLengths,
+    },
+    Unload {
+        job: JobId,
+    },
     /// Bulk: the segment.
-    PutSegment { hash: BlobHash },
-    DropSegment { hash: BlobHash },
+    PutSegment {
+        hash: BlobHash,
+    },
+    DropSegment {
+        hash: BlobHash,
+    },
     /// Bulk: the arguments, end to end.
-    Work { slot: u32, ticket: u64, job: JobId, work: WorkHeader },
+    Work {
+        slot: u32,
+        ticket: u64,
+        job: JobId,
+        work: WorkHeader,
+    },
     /// Stop all work of the slot up to and including this ticket.
-    Cancel { slot: u32, ticket: u64 },
+    Cancel {
+        slot: u32,
+        ticket: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -50,9 +73,16 @@ pub(crate) struct LoadLengths {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum WorkHeader {
     Open,
-    Run { first: u64, count: u64, single_step: bool, segments: Vec<(u64, BlobHash)> },
+    Run {
+        first: u64,
+        count: u64,
+        single_step: bool,
+        segments: Vec<(u64, BlobHash)>,
+    },
     /// Bulk: the left partial, then the right one.
-    Merge { left: u64 },
+    Merge {
+        left: u64,
+    },
     /// Bulk: the root's partial.
     Finish,
 }
@@ -62,16 +92,46 @@ pub(crate) enum WorkHeader {
 pub(crate) enum Report {
     /// The slots wait for work.
     Ready,
-    Loaded { job: JobId },
-    LoadFailed { job: JobId, reason: String },
+    Loaded {
+        job: JobId,
+    },
+    LoadFailed {
+        job: JobId,
+        reason: String,
+    },
     /// Bulk: what the work came to.
-    Done { slot: u32, ticket: u64, busy_micros: u64 },
-    Failed { slot: u32, ticket: u64, failure: Failure, at: Option<u64> },
-    Stopped { slot: u32, ticket: u64 },
+    Done {
+        slot: u32,
+        ticket: u64,
+        busy_micros: u64,
+    },
+    Failed {
+        slot: u32,
+        ticket: u64,
+        failure: Failure,
+        at: Option<u64>,
+    },
+    Stopped {
+        slot: u32,
+        ticket: u64,
+    },
     /// The slice took longer than a task may; the child ends after this.
-    Overdue { slot: u32, ticket: u64, first: u64, count: u64 },
-    Log { slot: u32, job: JobId, line: String },
-    Progress { slot: u32, ticket: u64, tasks: f64 },
+    Overdue {
+        slot: u32,
+        ticket: u64,
+        first: u64,
+        count: u64,
+    },
+    Log {
+        slot: u32,
+        job: JobId,
+        line: String,
+    },
+    Progress {
+        slot: u32,
+        ticket: u64,
+        tasks: f64,
+    },
 }
 
 /// The lengths that begin a frame.
@@ -110,7 +170,9 @@ pub(crate) fn decode_header<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> 
 }
 
 /// Reads a whole frame; `None` at the end of the stream.
-pub(crate) fn read_frame<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<(T, Bytes)>> {
+pub(crate) fn read_frame<T: DeserializeOwned>(
+    reader: &mut impl Read,
+) -> io::Result<Option<(T, Bytes)>> {
     let mut prefix = [0; PREFIX];
     match reader.read_exact(&mut prefix) {
         Ok(()) => {}
@@ -138,7 +200,11 @@ mod tests {
 
     #[test]
     fn frames_come_back_and_a_cut_one_is_an_error() {
-        let report = Report::Done { slot: 3, ticket: 9, busy_micros: 77 };
+        let report = Report::Done {
+            slot: 3,
+            ticket: 9,
+            busy_micros: 77,
+        };
         let mut bytes = Vec::new();
         encode_header(&report, 4, &mut bytes);
         bytes.extend_from_slice(b"bulk");

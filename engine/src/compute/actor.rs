@@ -21,19 +21,40 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// What a handle asks for.
 pub(super) enum Request {
-    Load { job: JobId, spec: JobSpec },
-    Unload { job: JobId },
-    PutSegment { hash: BlobHash, bytes: Bytes },
-    DropSegment { hash: BlobHash },
+    Load {
+        job: JobId,
+        spec: JobSpec,
+    },
+    Unload {
+        job: JobId,
+    },
+    PutSegment {
+        hash: BlobHash,
+        bytes: Bytes,
+    },
+    DropSegment {
+        hash: BlobHash,
+    },
     /// Without a slot: on the one with least to do.
-    Work { slot: Option<usize>, owner: Owner, job: JobId, work: Work },
-    Cancel { slot: usize },
+    Work {
+        slot: Option<usize>,
+        owner: Owner,
+        job: JobId,
+        work: Work,
+    },
+    Cancel {
+        slot: usize,
+    },
 }
 
 /// Who learns of a piece's end.
 pub(super) enum Owner {
-    Caller { piece: u64 },
-    Call { answer: oneshot::Sender<Result<Bytes, Failure>> },
+    Caller {
+        piece: u64,
+    },
+    Call {
+        answer: oneshot::Sender<Result<Bytes, Failure>>,
+    },
 }
 
 /// A piece that the child has and has not answered.
@@ -54,8 +75,9 @@ pub(super) struct Actor {
     segments: BTreeMap<BlobHash, Bytes>,
     /// By slot, in the order the slot works.
     in_flight: Vec<VecDeque<InFlight>>,
-    /// Calls that were lost with a child and wait for the next.
-    again: Vec<(usize, Owner, JobId, Work)>,
+    /// Work that waits for the next child: calls that were lost with one, and
+    /// what is asked for while one ends itself.
+    held: Vec<(usize, Owner, JobId, Work)>,
     next_ticket: u64,
     /// Whether this child has said that it is ready.
     ready: bool,
@@ -81,7 +103,7 @@ impl Actor {
             jobs: BTreeMap::new(),
             segments: BTreeMap::new(),
             in_flight,
-            again: Vec::new(),
+            held: Vec::new(),
             next_ticket: 1,
             ready: false,
             named_overdue: false,
@@ -121,20 +143,30 @@ impl Actor {
                 self.process.send(&Command::Unload { job }, Vec::new());
             }
             Request::PutSegment { hash, bytes } => {
-                self.process.send(&Command::PutSegment { hash }, vec![bytes.clone()]);
+                self.process
+                    .send(&Command::PutSegment { hash }, vec![bytes.clone()]);
                 self.segments.insert(hash, bytes);
             }
             Request::DropSegment { hash } => {
                 self.segments.remove(&hash);
-                self.process.send(&Command::DropSegment { hash }, Vec::new());
+                self.process
+                    .send(&Command::DropSegment { hash }, Vec::new());
             }
-            Request::Work { slot, owner, job, work } => {
+            Request::Work {
+                slot,
+                owner,
+                job,
+                work,
+            } => {
                 let slot = slot.unwrap_or_else(|| self.idlest());
                 self.send_work(slot, owner, job, work);
             }
             Request::Cancel { slot } => {
                 if let Some(last) = self.in_flight[slot].back() {
-                    let command = Command::Cancel { slot: slot as u32, ticket: last.ticket };
+                    let command = Command::Cancel {
+                        slot: slot as u32,
+                        ticket: last.ticket,
+                    };
                     self.process.send(&command, Vec::new());
                 }
             }
@@ -143,7 +175,9 @@ impl Actor {
 
     fn idlest(&self) -> usize {
         let slots = self.in_flight.iter().enumerate();
-        slots.min_by_key(|(_, queue)| queue.len()).map_or(0, |(slot, _)| slot)
+        slots
+            .min_by_key(|(_, queue)| queue.len())
+            .map_or(0, |(slot, _)| slot)
     }
 
     fn send_load(&self, job: JobId, spec: &JobSpec) {
@@ -152,10 +186,23 @@ impl Actor {
         let lengths = LoadLengths {
             wasm: spec.wasm.len() as u64,
             params: spec.params.len() as u64,
-            files: spec.files.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect(),
+            files: spec
+                .files
+                .iter()
+                .map(|(name, bytes)| (name.clone(), bytes.len() as u64))
+                .collect(),
         };
         let (limits, split) = (spec.limits(), spec.split);
-        self.process.send(&Command::Load { job, module: spec.module, limits, split, lengths }, bulk);
+        self.process.send(
+            &Command::Load {
+                job,
+                module: spec.module,
+                limits,
+                split,
+                lengths,
+            },
+            bulk,
+        );
     }
 
     fn send_work(&mut self, slot: usize, owner: Owner, job: JobId, work: Work) {
@@ -164,12 +211,29 @@ impl Actor {
             self.answer(slot, owner, Err((failure, None)));
             return;
         }
+        if self.named_overdue {
+            self.held.push((slot, owner, job, work));
+            return;
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let again = matches!(owner, Owner::Call { .. }).then(|| work.clone());
         let (work, bulk) = header(work);
-        self.process.send(&Command::Work { slot: slot as u32, ticket, job, work }, bulk);
-        self.in_flight[slot].push_back(InFlight { ticket, owner, job, again });
+        self.process.send(
+            &Command::Work {
+                slot: slot as u32,
+                ticket,
+                job,
+                work,
+            },
+            bulk,
+        );
+        self.in_flight[slot].push_back(InFlight {
+            ticket,
+            owner,
+            job,
+            again,
+        });
     }
 
     /// Whether the work names something that is not loaded.
@@ -177,8 +241,12 @@ impl Actor {
         if !self.jobs.contains_key(&job) {
             return Some(format!("job {job} is not loaded"));
         }
-        let Work::Run { segments, .. } = work else { return None };
-        let absent = segments.iter().find(|(_, hash)| !self.segments.contains_key(hash))?;
+        let Work::Run { segments, .. } = work else {
+            return None;
+        };
+        let absent = segments
+            .iter()
+            .find(|(_, hash)| !self.segments.contains_key(hash))?;
         Some(format!("the segment {} is not loaded", absent.1))
     }
 
@@ -187,41 +255,90 @@ impl Actor {
             Report::Ready => self.ready = true,
             Report::Loaded { job } => self.tell(Event::Loaded { job }),
             Report::LoadFailed { job, reason } => self.tell(Event::LoadFailed { job, reason }),
-            Report::Done { slot, ticket, busy_micros } => {
+            Report::Done {
+                slot,
+                ticket,
+                busy_micros,
+            } => {
                 if let Some((slot, piece)) = self.take(slot, ticket) {
-                    self.answer(slot, piece.owner, Ok((bulk, Duration::from_micros(busy_micros))));
+                    self.answer(
+                        slot,
+                        piece.owner,
+                        Ok((bulk, Duration::from_micros(busy_micros))),
+                    );
                 }
             }
-            Report::Failed { slot, ticket, failure, at } => {
+            Report::Failed {
+                slot,
+                ticket,
+                failure,
+                at,
+            } => {
                 if let Some((slot, piece)) = self.take(slot, ticket) {
                     self.answer(slot, piece.owner, Err((failure, at)));
                 }
             }
             Report::Stopped { slot, ticket } => match self.take(slot, ticket) {
-                Some((slot, InFlight { owner: Owner::Caller { piece }, .. })) => {
+                Some((
+                    slot,
+                    InFlight {
+                        owner: Owner::Caller { piece },
+                        ..
+                    },
+                )) => {
                     self.tell(Event::Stopped { slot, piece });
                 }
                 // A call was cancelled along with its slot: it is done again.
-                Some((slot, InFlight { owner, job, again: Some(work), .. })) => {
+                Some((
+                    slot,
+                    InFlight {
+                        owner,
+                        job,
+                        again: Some(work),
+                        ..
+                    },
+                )) => {
                     self.send_work(slot, owner, job, work);
                 }
                 Some(_) | None => {}
             },
-            Report::Overdue { slot, ticket, first, count } => self.on_overdue(slot, ticket, first, count),
-            Report::Log { slot, job, line } => self.tell(Event::Log { job, slot: slot as usize, line }),
-            Report::Progress { slot, ticket, tasks } => self.on_progress(slot, ticket, tasks),
+            Report::Overdue {
+                slot,
+                ticket,
+                first,
+                count,
+            } => self.on_overdue(slot, ticket, first, count),
+            Report::Log { slot, job, line } => self.tell(Event::Log {
+                job,
+                slot: slot as usize,
+                line,
+            }),
+            Report::Progress {
+                slot,
+                ticket,
+                tasks,
+            } => self.on_progress(slot, ticket, tasks),
         }
     }
 
     fn on_overdue(&mut self, slot: u32, ticket: u64, first: u64, count: u64) {
         self.named_overdue = true;
-        let Some((slot, piece)) = self.take(slot, ticket) else { return };
+        let Some((slot, piece)) = self.take(slot, ticket) else {
+            return;
+        };
         match piece.owner {
             Owner::Caller { piece } if count > 1 => {
-                self.tell(Event::Overdue { slot, piece, tasks: first..first + count });
+                self.tell(Event::Overdue {
+                    slot,
+                    piece,
+                    tasks: first..first + count,
+                });
             }
             owner => {
-                let limit = self.jobs.get(&piece.job).map_or(Duration::ZERO, |job| job.task_timeout);
+                let limit = self
+                    .jobs
+                    .get(&piece.job)
+                    .map_or(Duration::ZERO, |job| job.task_timeout);
                 let failure = failure(FailureKind::Timeout, format!("took longer than {limit:?}"));
                 self.answer(slot, owner, Err((failure, (count == 1).then_some(first))));
             }
@@ -231,10 +348,18 @@ impl Actor {
     fn on_progress(&self, slot: u32, ticket: u64, tasks: f64) {
         let slot = slot as usize;
         let current = self.in_flight.get(slot).and_then(VecDeque::front);
-        if let Some(InFlight { owner: Owner::Caller { piece }, ticket: known, .. }) = current
+        if let Some(InFlight {
+            owner: Owner::Caller { piece },
+            ticket: known,
+            ..
+        }) = current
             && *known == ticket
         {
-            self.tell(Event::Progress { slot, piece: *piece, tasks });
+            self.tell(Event::Progress {
+                slot,
+                piece: *piece,
+                tasks,
+            });
         }
     }
 
@@ -247,13 +372,34 @@ impl Actor {
         Some((slot, queue.remove(at)?))
     }
 
-    fn answer(&self, slot: usize, owner: Owner, outcome: Result<(Bytes, Duration), (Failure, Option<u64>)>) {
+    fn answer(
+        &self,
+        slot: usize,
+        owner: Owner,
+        outcome: Result<(Bytes, Duration), (Failure, Option<u64>)>,
+    ) {
         match (owner, outcome) {
-            (Owner::Caller { piece }, Ok((bytes, busy))) => self.tell(Event::Done { slot, piece, bytes, busy }),
-            (Owner::Caller { piece }, Err((failure, at))) => self.tell(Event::Failed { slot, piece, failure, at }),
+            (Owner::Caller { piece }, Ok((bytes, busy))) => self.tell(Event::Done {
+                slot,
+                piece,
+                bytes,
+                busy,
+            }),
+            (Owner::Caller { piece }, Err((failure, at))) => self.tell(Event::Failed {
+                slot,
+                piece,
+                failure,
+                at,
+            }),
             // The caller may have gone away.
             (Owner::Call { answer }, outcome) => {
-                drop(answer.send(outcome.map(|(bytes, _)| bytes).map_err(|(failure, _)| failure)));
+                drop(
+                    answer.send(
+                        outcome
+                            .map(|(bytes, _)| bytes)
+                            .map_err(|(failure, _)| failure),
+                    ),
+                );
             }
         }
     }
@@ -267,7 +413,7 @@ impl Actor {
     /// can be started.
     async fn replace(mut self) -> Option<Self> {
         let mut was_ready = std::mem::take(&mut self.ready);
-        let mut suspect = was_ready && !std::mem::take(&mut self.named_overdue);
+        let mut suspect = was_ready && !self.named_overdue;
         let mut reason = self.process.end().await;
         loop {
             self.deaths += 1;
@@ -296,13 +442,15 @@ impl Actor {
 
     /// Loads everything into a new child, and what calls wait for.
     fn reload(&mut self) {
+        self.named_overdue = false;
         for (job, spec) in &self.jobs {
             self.send_load(*job, spec);
         }
         for (hash, bytes) in &self.segments {
-            self.process.send(&Command::PutSegment { hash: *hash }, vec![bytes.clone()]);
+            self.process
+                .send(&Command::PutSegment { hash: *hash }, vec![bytes.clone()]);
         }
-        for (slot, owner, job, work) in std::mem::take(&mut self.again) {
+        for (slot, owner, job, work) in std::mem::take(&mut self.held) {
             self.send_work(slot, owner, job, work);
         }
     }
@@ -318,7 +466,7 @@ impl Actor {
                     (Owner::Caller { piece }, _) => self.tell(Event::Lost { slot, piece }),
                     (owner, again) => {
                         let work = again.expect("a call keeps its work");
-                        self.again.push((slot, owner, piece.job, work));
+                        self.held.push((slot, owner, piece.job, work));
                     }
                 }
             }
@@ -327,10 +475,18 @@ impl Actor {
 
     fn crashed(&self, slot: usize, owner: Owner, reason: &str) {
         match owner {
-            Owner::Caller { piece } => self.tell(Event::Crashed { slot, piece, reason: reason.to_owned() }),
+            Owner::Caller { piece } => self.tell(Event::Crashed {
+                slot,
+                piece,
+                reason: reason.to_owned(),
+            }),
             owner @ Owner::Call { .. } => {
                 let message = format!("the process that ran the guest ended: {reason}");
-                self.answer(slot, owner, Err((failure(FailureKind::Crash, message), None)));
+                self.answer(
+                    slot,
+                    owner,
+                    Err((failure(FailureKind::Crash, message), None)),
+                );
             }
         }
     }
@@ -339,12 +495,29 @@ impl Actor {
 fn header(work: Work) -> (WorkHeader, Vec<Bytes>) {
     match work {
         Work::Open => (WorkHeader::Open, Vec::new()),
-        Work::Run { tasks, single_step, segments } => {
+        Work::Run {
+            tasks,
+            single_step,
+            segments,
+        } => {
             assert!(tasks.start < tasks.end, "a block has tasks");
             let (first, count) = (tasks.start, tasks.end - tasks.start);
-            (WorkHeader::Run { first, count, single_step, segments }, Vec::new())
+            (
+                WorkHeader::Run {
+                    first,
+                    count,
+                    single_step,
+                    segments,
+                },
+                Vec::new(),
+            )
         }
-        Work::Merge { left, right } => (WorkHeader::Merge { left: left.len() as u64 }, vec![left, right]),
+        Work::Merge { left, right } => (
+            WorkHeader::Merge {
+                left: left.len() as u64,
+            },
+            vec![left, right],
+        ),
         Work::Finish { partial } => (WorkHeader::Finish, vec![partial]),
     }
 }

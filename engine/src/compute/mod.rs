@@ -247,7 +247,12 @@ impl Compute {
     /// When there is no such slot.
     pub fn submit(&self, slot: usize, piece: u64, job: JobId, work: Work) {
         assert!(slot < self.slots, "slot {slot} of {}", self.slots);
-        self.request(Request::Work { slot: Some(slot), owner: Owner::Caller { piece }, job, work });
+        self.request(Request::Work {
+            slot: Some(slot),
+            owner: Owner::Caller { piece },
+            job,
+            work,
+        });
     }
 
     /// Stops all that was submitted to a slot; each piece ends with
@@ -263,10 +268,18 @@ impl Compute {
     /// As the guest fails; when the child died of it, the kind is `Crash`.
     pub async fn call(&self, job: JobId, work: Work) -> Result<Bytes, Failure> {
         let (answer, outcome) = oneshot::channel();
-        self.request(Request::Work { slot: None, owner: Owner::Call { answer }, job, work });
+        self.request(Request::Work {
+            slot: None,
+            owner: Owner::Call { answer },
+            job,
+            work,
+        });
         outcome.await.unwrap_or_else(|_| {
             let message = "the compute child cannot be started".to_owned();
-            Err(Failure { kind: FailureKind::Crash, message })
+            Err(Failure {
+                kind: FailureKind::Crash,
+                message,
+            })
         })
     }
 

@@ -6,7 +6,7 @@ use crate::child::EXIT_OVERDUE;
 use crate::child::wire::{Command, PREFIX, Prefix, Report, decode_header, encode_header};
 use bytes::Bytes;
 use std::io;
-use std::process::{Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
@@ -29,7 +29,11 @@ impl Process {
     /// Starts a child and sends it its settings.
     pub(super) fn start(config: &Config) -> io::Result<Self> {
         let mut command = tokio::process::Command::new(&config.program);
-        command.args(&config.args).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(&config.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
         // Ctrl-C in a terminal goes to its whole process group; the parent
         // drains its work then, and the child has to finish it.
         #[cfg(unix)]
@@ -43,7 +47,11 @@ impl Process {
         let (outbox, reports) = mpsc::channel(64);
         tokio::spawn(write(input.expect("piped"), inbox));
         tokio::spawn(read(output.expect("piped"), outbox));
-        let process = Self { child, frames, reports };
+        let process = Self {
+            child,
+            frames,
+            reports,
+        };
         let cache = config.cache.as_ref().and_then(|cache| {
             let text = cache.to_str().map(str::to_owned);
             if text.is_none() {

@@ -37,12 +37,18 @@ impl CodeCache {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let compatibility = hasher.0.finalize().to_hex()[..32].to_owned();
         let folder = folder.to_owned();
-        Some(Self { folder, compatibility })
+        Some(Self {
+            folder,
+            compatibility,
+        })
     }
 
     /// The module's compiled code: from disk, or compiled now and kept.
     pub(super) fn module(&self, engine: &Engine, admitted: &Admitted) -> Result<Module> {
-        let path = self.folder.join(format!("{}-{}.{EXTENSION}", admitted.hash, self.compatibility));
+        let path = self.folder.join(format!(
+            "{}-{}.{EXTENSION}",
+            admitted.hash, self.compatibility
+        ));
         if let Some(module) = read(&path).and_then(|code| deserialize(engine, &code)) {
             return Ok(module);
         }
@@ -59,7 +65,9 @@ impl CodeCache {
     fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.folder.join(format!("{}-{count}.tmp", std::process::id()));
+        let temporary = self
+            .folder
+            .join(format!("{}-{count}.tmp", std::process::id()));
         let outcome = write_file(&temporary, code).and_then(|()| fs::rename(&temporary, path));
         if outcome.is_err() {
             // It may not exist: then there is nothing to remove.
@@ -113,14 +121,19 @@ fn deserialize(engine: &Engine, code: &[u8]) -> Option<Module> {
     // the bytes are what `write_file` was given: this engine's own output, for
     // its compatibility hash is in the name.
     let module = unsafe { Module::deserialize(engine, code) };
-    module.inspect_err(|error| tracing::debug!(%error, "ignoring compiled code")).ok()
+    module
+        .inspect_err(|error| tracing::debug!(%error, "ignoring compiled code"))
+        .ok()
 }
 
 /// Makes the folder, for this user alone, or checks that it is.
 #[cfg(unix)]
 fn claim(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     let metadata = fs::metadata(folder)?;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("the folder belongs to another user"));

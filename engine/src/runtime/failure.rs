@@ -27,10 +27,18 @@ pub(crate) fn failure(kind: FailureKind, message: impl Into<String>) -> Failure 
 
 /// What ended a call of a guest. `out_of_memory` is whether the sentinel is
 /// set, `panic` the line its panic handler wrote.
-pub(super) fn of_call(error: &Error, out_of_memory: bool, memory_limit: u64, panic: Option<String>) -> Failure {
+pub(super) fn of_call(
+    error: &Error,
+    out_of_memory: bool,
+    memory_limit: u64,
+    panic: Option<String>,
+) -> Failure {
     let (kind, reason) = if out_of_memory {
         let limit = memory_limit >> 20;
-        (FailureKind::Memory, format!("out of memory: the job allows {limit} MiB"))
+        (
+            FailureKind::Memory,
+            format!("out of memory: the job allows {limit} MiB"),
+        )
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         match (trap, panic) {
             (Trap::StackOverflow, _) => (FailureKind::Stack, "the stack overflowed".to_owned()),
@@ -41,7 +49,10 @@ pub(super) fn of_call(error: &Error, out_of_memory: bool, memory_limit: u64, pan
         (FailureKind::Trap, fault.to_string())
     } else {
         // No fault of the guest: no room for an instance, say.
-        (FailureKind::Memory, format!("the guest cannot run here: {error:#}"))
+        (
+            FailureKind::Memory,
+            format!("the guest cannot run here: {error:#}"),
+        )
     };
     let mut message = reason;
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
@@ -56,7 +67,10 @@ fn append(message: &mut String, backtrace: &WasmBacktrace) {
         let line = match frame.func_name() {
             Some(name) => {
                 let name = format!("{:#}", rustc_demangle::demangle(name));
-                if MACHINERY.iter().any(|machinery| name.starts_with(machinery)) {
+                if MACHINERY
+                    .iter()
+                    .any(|machinery| name.starts_with(machinery))
+                {
                     continue;
                 }
                 format!("\n  at {name} ({offset:#x})")

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use manyhands_protocol::{Failure, FailureKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use wasmtime::{Error, Extern, Global, Instance, Memory, ModuleExport, Store, StoreLimitsBuilder, TypedFunc};
+use wasmtime::{
+    Error, Extern, Global, Instance, Memory, ModuleExport, Store, StoreLimitsBuilder, TypedFunc,
+};
 use wasmtime::{WasmParams, WasmResults};
 
 type Answer = i64;
@@ -45,7 +47,14 @@ impl Guest {
             .instances(1)
             .memories(1)
             .build();
-        let host = Host { limits, inputs, files, sink, memory: None, panic: None };
+        let host = Host {
+            limits,
+            inputs,
+            files,
+            sink,
+            memory: None,
+            panic: None,
+        };
         let mut store = Store::new(program.pre.module().engine(), host);
         store.limiter(|host| &mut host.limits);
         let instance = match program.pre.instantiate(&mut store) {
@@ -60,10 +69,13 @@ impl Guest {
 
     fn of_instance(program: &Program, mut store: Store<Host>, instance: Instance) -> Self {
         let exports = &program.exports;
-        let Some(Extern::Memory(memory)) = instance.get_module_export(&mut store, &exports.memory) else {
+        let Some(Extern::Memory(memory)) = instance.get_module_export(&mut store, &exports.memory)
+        else {
             unreachable!("admission has seen the memory");
         };
-        let Some(Extern::Global(sentinel)) = instance.get_module_export(&mut store, &exports.sentinel) else {
+        let Some(Extern::Global(sentinel)) =
+            instance.get_module_export(&mut store, &exports.sentinel)
+        else {
             unreachable!("admission has added the sentinel");
         };
         store.data_mut().memory = Some(memory);
@@ -72,8 +84,14 @@ impl Guest {
             open: typed(&mut store, instance, &exports.open),
             run: typed(&mut store, instance, &exports.run),
             take: typed(&mut store, instance, &exports.take),
-            merge: exports.merge.as_ref().map(|export| typed(&mut store, instance, export)),
-            finish: exports.finish.as_ref().map(|export| typed(&mut store, instance, export)),
+            merge: exports
+                .merge
+                .as_ref()
+                .map(|export| typed(&mut store, instance, export)),
+            finish: exports
+                .finish
+                .as_ref()
+                .map(|export| typed(&mut store, instance, export)),
             memory,
             sentinel,
             memory_limit: program.memory_limit,
@@ -134,13 +152,19 @@ impl Guest {
     /// Copies an argument into room that the guest gives.
     fn argument(&mut self, bytes: &[u8]) -> Result<(i32, i32), Failure> {
         let Ok(len) = i32::try_from(bytes.len()) else {
-            let message = format!("an argument of {} bytes is more than a guest can take", bytes.len());
+            let message = format!(
+                "an argument of {} bytes is more than a guest can take",
+                bytes.len()
+            );
             return Err(failure(FailureKind::Memory, message));
         };
         let outcome = self.alloc.call(&mut self.store, len);
         let ptr = outcome.map_err(|error| self.failed(&error))?;
         let start = ptr.cast_unsigned() as usize;
-        let room = self.memory.data_mut(&mut self.store).get_mut(start..start + bytes.len());
+        let room = self
+            .memory
+            .data_mut(&mut self.store)
+            .get_mut(start..start + bytes.len());
         let Some(room) = room else {
             return Err(failure(
                 FailureKind::Trap,
@@ -162,9 +186,16 @@ impl Guest {
             Err(error) => return Err(self.failed(&error)),
         };
         let (start, len) = ((packed >> 32) as usize, (packed & 0xffff_ffff) as usize);
-        let garbage = |what: &str| Err(failure(FailureKind::Trap, format!("{export} answered {what}")));
+        let garbage = |what: &str| {
+            Err(failure(
+                FailureKind::Trap,
+                format!("{export} answered {what}"),
+            ))
+        };
         let Some(bytes) = self.memory.data(&self.store).get(start..start + len) else {
-            return garbage(&format!("{len} bytes at {start:#x}, outside the guest's memory"));
+            return garbage(&format!(
+                "{len} bytes at {start:#x}, outside the guest's memory"
+            ));
         };
         match bytes {
             [] => garbage("no status byte"),
@@ -196,5 +227,7 @@ fn typed<P: WasmParams, R: WasmResults>(
     let Some(Extern::Func(function)) = instance.get_module_export(&mut *store, export) else {
         unreachable!("admission has seen this function");
     };
-    function.typed(store).expect("admission has checked its type")
+    function
+        .typed(store)
+        .expect("admission has checked its type")
 }

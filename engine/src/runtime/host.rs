@@ -46,11 +46,20 @@ pub(crate) struct Host {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HostFault {
     #[error("{import}: a range of {len} bytes at {ptr:#x} is outside the guest's memory")]
-    Memory { import: &'static str, ptr: u32, len: u32 },
+    Memory {
+        import: &'static str,
+        ptr: u32,
+        len: u32,
+    },
     #[error("{import}: task {task} is outside the block that runs")]
     Task { import: &'static str, task: i64 },
     #[error("{import}: {len} bytes from offset {offset} are outside its {has} bytes")]
-    Range { import: &'static str, offset: i64, len: u32, has: usize },
+    Range {
+        import: &'static str,
+        offset: i64,
+        len: u32,
+        has: usize,
+    },
     #[error("{import}: there is no broadcast file {name:?}")]
     File { import: &'static str, name: String },
 }
@@ -59,15 +68,27 @@ pub(super) enum HostFault {
 pub(super) fn define(linker: &mut Linker<Host>) -> Result<()> {
     const NAMESPACE: &str = "manyhands";
     linker.func_wrap(NAMESPACE, "log", log)?;
-    linker.func_wrap(NAMESPACE, "progress", |caller: Caller<'_, Host>, fraction: f64| {
-        // A comparison with NaN is false: it becomes 0.
-        let fraction = if fraction > 0.0 { fraction.min(1.0) } else { 0.0 };
-        caller.data().sink.progress(fraction);
-    })?;
-    linker.func_wrap(NAMESPACE, "input_len", |caller: Caller<'_, Host>, task: i64| {
-        let input = input("input_len", caller.data(), task)?;
-        Ok(input.len() as i64)
-    })?;
+    linker.func_wrap(
+        NAMESPACE,
+        "progress",
+        |caller: Caller<'_, Host>, fraction: f64| {
+            // A comparison with NaN is false: it becomes 0.
+            let fraction = if fraction > 0.0 {
+                fraction.min(1.0)
+            } else {
+                0.0
+            };
+            caller.data().sink.progress(fraction);
+        },
+    )?;
+    linker.func_wrap(
+        NAMESPACE,
+        "input_len",
+        |caller: Caller<'_, Host>, task: i64| {
+            let input = input("input_len", caller.data(), task)?;
+            Ok(input.len() as i64)
+        },
+    )?;
     linker.func_wrap(NAMESPACE, "input_read", input_read)?;
     linker.func_wrap(NAMESPACE, "file_len", file_len)?;
     linker.func_wrap(NAMESPACE, "file_read", file_read)?;
@@ -86,7 +107,13 @@ fn log(mut caller: Caller<'_, Host>, ptr: i32, len: i32) -> Result<()> {
     Ok(())
 }
 
-fn input_read(mut caller: Caller<'_, Host>, task: i64, offset: i64, ptr: i32, len: i32) -> Result<()> {
+fn input_read(
+    mut caller: Caller<'_, Host>,
+    task: i64,
+    offset: i64,
+    ptr: i32,
+    len: i32,
+) -> Result<()> {
     const IMPORT: &str = "input_read";
     let (memory, host) = memory(&mut caller)?;
     let to = range(IMPORT, memory, ptr, len)?;
@@ -114,7 +141,11 @@ fn file_read(
     let name = &memory[range(IMPORT, memory, name_ptr, name_len)?];
     let Some(bytes) = file(host, name) else {
         let name = String::from_utf8_lossy(&name[..name.len().min(MAX_LINE)]).into_owned();
-        return Err(HostFault::File { import: IMPORT, name }.into());
+        return Err(HostFault::File {
+            import: IMPORT,
+            name,
+        }
+        .into());
     };
     let to = range(IMPORT, memory, ptr, len)?;
     memory[to].copy_from_slice(part(IMPORT, bytes, offset, len)?);
@@ -133,7 +164,12 @@ fn memory<'a>(caller: &'a mut Caller<'_, Host>) -> Result<(&'a mut [u8], &'a mut
     Ok(memory.data_and_store_mut(caller))
 }
 
-fn range(import: &'static str, memory: &[u8], ptr: i32, len: i32) -> Result<std::ops::Range<usize>, HostFault> {
+fn range(
+    import: &'static str,
+    memory: &[u8],
+    ptr: i32,
+    len: i32,
+) -> Result<std::ops::Range<usize>, HostFault> {
     let (ptr, len) = (ptr.cast_unsigned(), len.cast_unsigned());
     let range = ptr as usize..ptr as usize + len as usize;
     if range.end > memory.len() {
@@ -142,15 +178,27 @@ fn range(import: &'static str, memory: &[u8], ptr: i32, len: i32) -> Result<std:
     Ok(range)
 }
 
-fn part<'a>(import: &'static str, bytes: &'a [u8], offset: i64, len: i32) -> Result<&'a [u8], HostFault> {
+fn part<'a>(
+    import: &'static str,
+    bytes: &'a [u8],
+    offset: i64,
+    len: i32,
+) -> Result<&'a [u8], HostFault> {
     let len = len.cast_unsigned();
     let start = usize::try_from(offset).ok();
     let part = start.and_then(|start| bytes.get(start..start.checked_add(len as usize)?));
-    part.ok_or(HostFault::Range { import, offset, len, has: bytes.len() })
+    part.ok_or(HostFault::Range {
+        import,
+        offset,
+        len,
+        has: bytes.len(),
+    })
 }
 
 fn input<'a>(import: &'static str, host: &'a Host, task: i64) -> Result<&'a [u8], HostFault> {
-    let found = u64::try_from(task).ok().and_then(|task| host.inputs.get(task));
+    let found = u64::try_from(task)
+        .ok()
+        .and_then(|task| host.inputs.get(task));
     found.ok_or(HostFault::Task { import, task })
 }
 

@@ -62,7 +62,10 @@ impl Inputs {
         if !self.tasks.contains(&task) {
             return None;
         }
-        let at = self.segments.partition_point(|(first, _)| *first <= task).checked_sub(1)?;
+        let at = self
+            .segments
+            .partition_point(|(first, _)| *first <= task)
+            .checked_sub(1)?;
         let (first, segment) = &self.segments[at];
         let within = task - first;
         (within < segment.tasks()).then(|| &segment.bytes[segment.cut.range(within)])
@@ -75,10 +78,18 @@ mod tests {
 
     #[test]
     fn tasks_are_found_in_their_segments() {
-        let segment = |text: &'static str| Arc::new(Segment::new(Bytes::from_static(text.as_bytes()), Split::Lines));
+        let segment = |text: &'static str| {
+            Arc::new(Segment::new(
+                Bytes::from_static(text.as_bytes()),
+                Split::Lines,
+            ))
+        };
         let inputs = Inputs::new(1..4, vec![(2, segment("c\nd\n")), (0, segment("a\nb\n"))]);
         let texts: Vec<_> = (0..5).map(|task| inputs.get(task)).collect();
-        assert_eq!(texts, [None, Some(&b"b\n"[..]), Some(b"c\n"), Some(b"d\n"), None]);
+        assert_eq!(
+            texts,
+            [None, Some(&b"b\n"[..]), Some(b"c\n"), Some(b"d\n"), None]
+        );
         assert_eq!(inputs.missing(), None);
         assert_eq!(Inputs::new(1..5, inputs.segments).missing(), Some(4));
         assert_eq!(Inputs::new(0..0, vec![]).missing(), None);

@@ -14,7 +14,7 @@ use crate::admit::{Admitted, Refusal, admit};
 pub(crate) use failure::failure;
 pub use guest::Guest;
 pub(crate) use host::Host;
-pub use host::{Sink, Silent};
+pub use host::{Silent, Sink};
 pub use inputs::{Inputs, Segment};
 use manyhands_protocol::{BlobHash, MergeMode};
 pub use settings::SLOT_STACK;
@@ -95,8 +95,15 @@ impl Runtime {
         let engine = settings::engine(settings.slots).map_err(StartError)?;
         let mut linker = Linker::new(&engine);
         host::define(&mut linker).map_err(StartError)?;
-        let cache = settings.cache.as_deref().and_then(|folder| cache::CodeCache::open(folder, &engine));
-        Ok(Self { engine, linker, cache })
+        let cache = settings
+            .cache
+            .as_deref()
+            .and_then(|folder| cache::CodeCache::open(folder, &engine));
+        Ok(Self {
+            engine,
+            linker,
+            cache,
+        })
     }
 
     /// Admits a module and compiles it, or finds its compiled code on disk.
@@ -112,10 +119,18 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`load`](Self::load), and when admission changes the module.
-    pub fn load_admitted(&self, wasm: &[u8], hash: BlobHash, memory_limit: u64) -> Result<Program, LoadError> {
+    pub fn load_admitted(
+        &self,
+        wasm: &[u8],
+        hash: BlobHash,
+        memory_limit: u64,
+    ) -> Result<Program, LoadError> {
         let admitted = admit(wasm, memory_limit)?;
         if admitted.hash != hash {
-            return Err(LoadError::NotAdmitted { expected: hash, found: admitted.hash });
+            return Err(LoadError::NotAdmitted {
+                expected: hash,
+                found: admitted.hash,
+            });
         }
         self.compile(&admitted, memory_limit)
     }
@@ -127,7 +142,10 @@ impl Runtime {
         }
         .map_err(LoadError::Compile)?;
         let exports = Exports::find(&module, admitted.merge);
-        let pre = self.linker.instantiate_pre(&module).map_err(LoadError::Compile)?;
+        let pre = self
+            .linker
+            .instantiate_pre(&module)
+            .map_err(LoadError::Compile)?;
         Ok(Program {
             pre,
             exports,
@@ -148,7 +166,11 @@ impl Exports {
     /// # Panics
     /// When the module is not an admitted one.
     fn find(module: &Module, merge: MergeMode) -> Self {
-        let required = |name| module.get_export_index(name).expect("admission has seen this export");
+        let required = |name| {
+            module
+                .get_export_index(name)
+                .expect("admission has seen this export")
+        };
         Self {
             memory: required("memory"),
             sentinel: required(crate::admit::OOM_SENTINEL),

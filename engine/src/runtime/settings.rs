@@ -3,8 +3,8 @@
 
 use crate::admit::{FEATURES, MAX_MEMORY, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result, WasmBacktraceDetails,
-    WasmFeatures,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
+    WasmBacktraceDetails, WasmFeatures,
 };
 
 /// The stack a thread needs that calls guests, in bytes. It must exceed what
