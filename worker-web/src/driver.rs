@@ -91,7 +91,8 @@ impl Driver {
     /// Makes a session and opens its socket.
     pub(crate) fn start(settings: &Settings, report: Function) -> Rc<RefCell<Self>> {
         let now = clock::now();
-        let driver = Rc::new_cyclic(|me| RefCell::new(Self::new(me.clone(), now, settings, report)));
+        let driver =
+            Rc::new_cyclic(|me| RefCell::new(Self::new(me.clone(), now, settings, report)));
         driver.borrow_mut().settle(now);
         driver
     }
@@ -113,7 +114,7 @@ impl Driver {
             slot_url: settings.slot_url(),
             choice: Choice {
                 slots,
-                share: settings.share().clamp(0.05, 1.0),
+                share: within(settings.share()),
                 paused: false,
                 hidden: settings.hidden(),
             },
@@ -153,7 +154,7 @@ impl Driver {
                 self.end_spare_slots();
             }
             Event::Share(share) => {
-                self.choice.share = share.clamp(0.05, 1.0);
+                self.choice.share = within(share);
                 let order = Order::share(self.choice.share);
                 self.slots.values().for_each(|slot| slot.post(&order));
             }
@@ -178,12 +179,8 @@ impl Driver {
         while let Some(output) = self.session.poll_output() {
             self.act(now, output);
         }
-        self.reporter.settle(
-            now,
-            &self.session,
-            self.choice.paused,
-            self.watch.tasks(),
-        );
+        self.reporter
+            .settle(now, &self.session, self.choice.paused, self.watch.tasks());
         let deadlines = [
             self.session.next_deadline(),
             self.watch.next_deadline(),
@@ -304,7 +301,11 @@ impl Driver {
 
     fn on_compiled(&mut self, now: Micros, job: JobId, outcome: Result<Module, String>) {
         // It may have been unloaded, or be loaded already.
-        let Some(entry) = self.jobs.get_mut(&job).filter(|entry| entry.module.is_none()) else {
+        let Some(entry) = self
+            .jobs
+            .get_mut(&job)
+            .filter(|entry| entry.module.is_none())
+        else {
             return;
         };
         let input = match outcome {
@@ -386,7 +387,11 @@ impl Driver {
 
     fn on_slot(&mut self, now: Micros, slot: u16, told: &Told) {
         let ticket = told.id() as u64;
-        let Some(watched) = self.watch.get(slot).filter(|watched| watched.ticket == ticket) else {
+        let Some(watched) = self
+            .watch
+            .get(slot)
+            .filter(|watched| watched.ticket == ticket)
+        else {
             return;
         };
         let job = watched.job;
@@ -419,7 +424,9 @@ impl Driver {
                 };
                 self.session.handle(now, input);
             }
-            "cancelled" => self.session.handle(now, Input::SlotStopped { slot, ticket }),
+            "cancelled" => self
+                .session
+                .handle(now, Input::SlotStopped { slot, ticket }),
             "failed" => {
                 let memory = self.jobs.get(&job).map_or(0, |entry| entry.header.memory);
                 let failure = failure::of_told(told, memory);
@@ -451,7 +458,9 @@ impl Driver {
         let watched = self.watch.end(slot).expect("an overdue slot is at work");
         let ticket = watched.ticket;
         if watched.cancelled {
-            return self.session.handle(now, Input::SlotStopped { slot, ticket });
+            return self
+                .session
+                .handle(now, Input::SlotStopped { slot, ticket });
         }
         let limit = self
             .jobs
@@ -480,6 +489,11 @@ impl Driver {
         };
         self.session.handle(now, input);
     }
+}
+
+/// A share that makes sense: never nothing, never more than all.
+fn within(share: f64) -> f64 {
+    share.clamp(0.05, 1.0)
 }
 
 /// Hands an event to a driver that may be gone.

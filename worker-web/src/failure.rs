@@ -48,7 +48,10 @@ fn append(message: &mut String, frame: &Array) {
     let text = |at| frame.get(at).as_string().unwrap_or_default();
     let (name, offset) = (text(0), text(1));
     let name = format!("{:#}", rustc_demangle::demangle(&name));
-    if MACHINERY.iter().any(|machinery| name.starts_with(machinery)) {
+    if MACHINERY
+        .iter()
+        .any(|machinery| name.starts_with(machinery))
+    {
         return;
     }
     let line = if offset.is_empty() {

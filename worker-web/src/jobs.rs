@@ -33,7 +33,9 @@ impl Job {
     pub(crate) fn order(&self) -> Order {
         let module = self.module.as_ref().expect("a job that was loaded");
         let names = self.header.files.iter().map(|file| file.name.as_str());
-        let files = names.zip(&self.files).map(|(name, bytes)| (name, &bytes[..]));
+        let files = names
+            .zip(&self.files)
+            .map(|(name, bytes)| (name, &bytes[..]));
         Order::job(self.header.job, module, &self.header.params, files)
     }
 }

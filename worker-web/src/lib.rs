@@ -65,7 +65,6 @@ impl Hub {
     #[wasm_bindgen(constructor)]
     #[must_use]
     pub fn new(settings: &Settings, report: Function) -> Self {
-        show_panics();
         Self(Driver::start(settings, report))
     }
 
@@ -100,7 +99,10 @@ impl Hub {
     }
 }
 
-/// A panic is a bug of ours: its text belongs into the console.
+/// A panic is a bug of ours: its text belongs into the console. (Tests have a
+/// hook of their own.)
+#[cfg_attr(not(test), wasm_bindgen(start))]
+#[cfg_attr(test, expect(dead_code))]
 fn show_panics() {
     std::panic::set_hook(Box::new(|info| {
         web_sys::console::error_1(&info.to_string().into());

@@ -68,7 +68,11 @@ impl Order {
     ) -> Self {
         let mut order = Self::piece("run", ticket, job);
         set(&order.message, "first", BigInt::from(tasks.start));
-        set(&order.message, "count", BigInt::from(tasks.end - tasks.start));
+        set(
+            &order.message,
+            "count",
+            BigInt::from(tasks.end - tasks.start),
+        );
         set(&order.message, "single", single_step);
         let list = Array::new();
         for part in inputs {

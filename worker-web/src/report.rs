@@ -140,8 +140,16 @@ impl Shown {
         set(&message, "state", self.state);
         set(&message, "reason", self.reason.as_str());
         let retry = self.retry_at.map(|at| (at.since(now).0 / 1000) as f64);
-        set(&message, "retryMs", retry.map_or(JsValue::NULL, JsValue::from));
-        set(&message, "worker", optional(self.worker.map(|id| id.to_string())));
+        set(
+            &message,
+            "retryMs",
+            retry.map_or(JsValue::NULL, JsValue::from),
+        );
+        set(
+            &message,
+            "worker",
+            optional(self.worker.map(|id| id.to_string())),
+        );
         set(&message, "token", optional(self.token.map(hexadecimal)));
         let (id, name) = self.job.clone().unzip();
         set(&message, "job", optional(id.map(|id| id.to_string())));

@@ -57,7 +57,10 @@ pub(crate) struct Slot {
     /// Jobs it has been sent.
     knows: BTreeSet<JobId>,
     /// Kept because the worker calls them.
-    _handlers: (Closure<dyn FnMut(MessageEvent)>, Closure<dyn FnMut(JsValue)>),
+    _handlers: (
+        Closure<dyn FnMut(MessageEvent)>,
+        Closure<dyn FnMut(JsValue)>,
+    ),
 }
 
 impl Slot {

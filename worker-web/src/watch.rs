@@ -117,7 +117,8 @@ impl Watch {
         let late = now.since(due);
         if late > HELD_UP {
             for watched in self.slots.values_mut() {
-                watched.deadline = watched.deadline.after(late);
+                // Those that were nearly overdue have to be heard first.
+                watched.deadline = watched.deadline.after(late).max(now.after(HELD_UP));
             }
         }
         let overdue = self.slots.iter().filter(|(_, at)| at.deadline <= now);

@@ -1,0 +1,11 @@
+//! Tests in a real browser's dedicated worker: `wasm-pack test --headless
+//! --chrome` (or `--firefox`).
+
+mod coordinator;
+mod guest;
+mod hub;
+mod mailbox;
+mod slots;
+mod watching;
+
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
