@@ -61,7 +61,10 @@ impl<P> Scheduler<P> {
         let worker = &self.workers[&id];
         let slots = worker.slots();
         let most = usize::from(slots).saturating_mul(2).min(MOST_LEASES);
-        if worker.queue.len() >= most.max(self.config.max_depth) {
+        let most = most.max(self.config.max_depth);
+        // One that never answers for what others have done meanwhile would
+        // collect such leases without end.
+        if worker.queue.len() >= most || worker.former.len() >= most {
             return false;
         }
         let (mut tasks, mut input, mut until_idle) = (0_u64, 0_u64, Some(0.0));

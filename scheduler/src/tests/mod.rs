@@ -4,6 +4,7 @@ mod consistency;
 mod failing;
 mod fairness;
 mod model;
+mod operations;
 mod presence;
 mod results;
 mod rig;
