@@ -1,5 +1,7 @@
 //! The task that owns the child: it alone knows what is loaded and what is in
-//! flight, so that a death can be made good.
+//! flight, so that a death can be made good (in `revive`).
+
+mod revive;
 
 use super::process::Process;
 use super::{Config, Event, JobSpec, Work};
@@ -11,13 +13,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-
-/// So many deaths in a row are enough, if the last child never was ready.
-const MAX_DEATHS: u32 = 5;
-
-/// The wait before another start when a child has died before it answered
-/// anything; it doubles, a few times.
-const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// What a handle asks for.
 pub(super) enum Request {
@@ -161,14 +156,22 @@ impl Actor {
                 let slot = slot.unwrap_or_else(|| self.idlest());
                 self.send_work(slot, owner, job, work);
             }
-            Request::Cancel { slot } => {
-                if let Some(last) = self.in_flight[slot].back() {
-                    let command = Command::Cancel {
-                        slot: slot as u32,
-                        ticket: last.ticket,
-                    };
-                    self.process.send(&command, Vec::new());
-                }
+            Request::Cancel { slot } => self.on_cancel(slot),
+        }
+    }
+
+    fn on_cancel(&mut self, slot: usize) {
+        if let Some(last) = self.in_flight[slot].back() {
+            let ticket = last.ticket;
+            let slot = slot as u32;
+            self.process
+                .send(&Command::Cancel { slot, ticket }, Vec::new());
+        }
+        let held = std::mem::take(&mut self.held);
+        for (of, owner, job, work) in held {
+            match owner {
+                Owner::Caller { piece } if of == slot => self.tell(Event::Stopped { slot, piece }),
+                owner => self.held.push((of, owner, job, work)),
             }
         }
     }
@@ -407,88 +410,6 @@ impl Actor {
     fn tell(&self, event: Event) {
         // Without a listener, the handles still serve calls.
         let _ = self.events.send(event);
-    }
-
-    /// Puts a new child in the place of one that has ended; `None` when none
-    /// can be started.
-    async fn replace(mut self) -> Option<Self> {
-        let mut was_ready = std::mem::take(&mut self.ready);
-        let mut suspect = was_ready && !self.named_overdue;
-        let mut reason = self.process.end().await;
-        loop {
-            self.deaths += 1;
-            self.disown(suspect, &reason);
-            if self.deaths >= MAX_DEATHS && !was_ready {
-                tracing::error!(%reason, "no compute child can be started");
-                self.tell(Event::Unavailable { reason });
-                return None;
-            }
-            if self.deaths > 1 {
-                tokio::time::sleep(BACK_OFF * (1 << (self.deaths - 2).min(6))).await;
-            }
-            match Process::start(&self.config) {
-                Ok(process) => self.process = process,
-                Err(error) => {
-                    (was_ready, suspect, reason) = (false, false, error.to_string());
-                    continue;
-                }
-            }
-            tracing::warn!(%reason, "the compute child has ended; a new one takes its place");
-            self.reload();
-            self.tell(Event::Restarted { reason });
-            return Some(self);
-        }
-    }
-
-    /// Loads everything into a new child, and what calls wait for.
-    fn reload(&mut self) {
-        self.named_overdue = false;
-        for (job, spec) in &self.jobs {
-            self.send_load(*job, spec);
-        }
-        for (hash, bytes) in &self.segments {
-            self.process
-                .send(&Command::PutSegment { hash: *hash }, vec![bytes.clone()]);
-        }
-        for (slot, owner, job, work) in std::mem::take(&mut self.held) {
-            self.send_work(slot, owner, job, work);
-        }
-    }
-
-    /// Settles what a dead child had in flight. Where it did not name the
-    /// cause, whatever ran is suspect.
-    fn disown(&mut self, suspect: bool, reason: &str) {
-        for slot in 0..self.in_flight.len() {
-            let pieces = std::mem::take(&mut self.in_flight[slot]);
-            for (at, piece) in pieces.into_iter().enumerate() {
-                match (piece.owner, piece.again) {
-                    (owner, _) if suspect && at == 0 => self.crashed(slot, owner, reason),
-                    (Owner::Caller { piece }, _) => self.tell(Event::Lost { slot, piece }),
-                    (owner, again) => {
-                        let work = again.expect("a call keeps its work");
-                        self.held.push((slot, owner, piece.job, work));
-                    }
-                }
-            }
-        }
-    }
-
-    fn crashed(&self, slot: usize, owner: Owner, reason: &str) {
-        match owner {
-            Owner::Caller { piece } => self.tell(Event::Crashed {
-                slot,
-                piece,
-                reason: reason.to_owned(),
-            }),
-            owner @ Owner::Call { .. } => {
-                let message = format!("the process that ran the guest ended: {reason}");
-                self.answer(
-                    slot,
-                    owner,
-                    Err((failure(FailureKind::Crash, message), None)),
-                );
-            }
-        }
     }
 }
 

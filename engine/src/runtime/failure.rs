@@ -42,8 +42,8 @@ pub(super) fn of_call(
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         match (trap, panic) {
             (Trap::StackOverflow, _) => (FailureKind::Stack, "the stack overflowed".to_owned()),
-            (Trap::UnreachableCodeReached, Some(panic)) => (FailureKind::Trap, panic),
-            (trap, _) => (FailureKind::Trap, trap.to_string()),
+            (_, Some(panic)) => (FailureKind::Trap, panic),
+            (trap, None) => (FailureKind::Trap, trap.to_string()),
         }
     } else if let Some(fault) = error.downcast_ref::<HostFault>() {
         (FailureKind::Trap, fault.to_string())

@@ -185,6 +185,11 @@ impl Guest {
             Ok(packed) => packed.cast_unsigned(),
             Err(error) => return Err(self.failed(&error)),
         };
+        let host = self.store.data_mut();
+        if let Some(line) = host.panic.take() {
+            // It did not trap after all.
+            host.sink.log(&line);
+        }
         let (start, len) = ((packed >> 32) as usize, (packed & 0xffff_ffff) as usize);
         let garbage = |what: &str| {
             Err(failure(

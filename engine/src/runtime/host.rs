@@ -10,7 +10,7 @@ use wasmtime::{Caller, Extern, Linker, Memory, Result, StoreLimits};
 /// A line longer than this is cut, in bytes.
 const MAX_LINE: usize = 4096;
 
-/// How the SDK's panic handler begins its line.
+/// How a panic handler begins its line, by ABI.md.
 const PANIC: &str = "panicked at ";
 
 /// Where a guest's lines and progress go.
@@ -38,7 +38,8 @@ pub(crate) struct Host {
     pub(super) sink: Arc<dyn Sink>,
     /// Known once the guest is instantiated.
     pub(super) memory: Option<Memory>,
-    /// The last line that looks like the SDK's panic handler wrote it.
+    /// The current call's last line that looks like a panic handler wrote it:
+    /// a line for the author as any other, unless the call traps.
     pub(super) panic: Option<String>,
 }
 
@@ -99,10 +100,10 @@ fn log(mut caller: Caller<'_, Host>, ptr: i32, len: i32) -> Result<()> {
     let (memory, host) = memory(&mut caller)?;
     let text = &memory[range("log", memory, ptr, len)?];
     let line = String::from_utf8_lossy(&text[..text.len().min(MAX_LINE)]);
-    if line.starts_with(PANIC) {
-        host.panic = Some(line.into_owned());
-    } else {
+    if !line.starts_with(PANIC) {
         host.sink.log(&line);
+    } else if let Some(before) = host.panic.replace(line.into_owned()) {
+        host.sink.log(&before);
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ fn compiled_code_is_kept_and_found() {
     let [file] = files(&cache).try_into().unwrap();
     let written = fs::metadata(&file).unwrap().modified().unwrap();
     works(&load(&cache));
-    assert_eq!(files(&cache), [file.clone()]);
+    assert_eq!(files(&cache), std::slice::from_ref(&file));
     assert_eq!(
         fs::metadata(&file).unwrap().modified().unwrap(),
         written,

@@ -339,18 +339,22 @@ fn broadcast_files_are_read_by_name() {
     assert_eq!(run(job).unwrap(), b"cdefcdef");
 }
 
+/// Keeps what a guest tells.
+#[derive(Default)]
+struct Lines(Mutex<Vec<String>>);
+
+impl Sink for Lines {
+    fn log(&self, line: &str) {
+        self.0.lock().unwrap().push(line.to_owned());
+    }
+    fn progress(&self, fraction: f64) {
+        self.0.lock().unwrap().push(fraction.to_string());
+    }
+}
+
 #[test]
 fn lines_and_progress_reach_the_sink() {
-    struct Lines(Mutex<Vec<String>>);
-    impl Sink for Lines {
-        fn log(&self, line: &str) {
-            self.0.lock().unwrap().push(line.to_owned());
-        }
-        fn progress(&self, fraction: f64) {
-            self.0.lock().unwrap().push(fraction.to_string());
-        }
-    }
-    let lines = Arc::new(Lines(Mutex::default()));
+    let lines = Arc::new(Lines::default());
     let imports = format!(
         r#"{} (import "manyhands" "progress" (func $progress (param f64)))"#,
         guests::LOG
@@ -364,6 +368,28 @@ fn lines_and_progress_reach_the_sink() {
     job.sink = Arc::clone(&lines) as Arc<dyn Sink>;
     run(job).unwrap();
     assert_eq!(*lines.0.lock().unwrap(), ["no luck", "0.5", "0", "1"]);
+}
+
+#[test]
+fn a_panics_line_without_a_trap_is_a_line_as_any_other() {
+    let lines = Arc::new(Lines::default());
+    // Both tasks write it; the second fails in another way.
+    let body = format!(
+        "(call $log (i32.const 528) (i32.const 33))
+         (if (i64.eq (local.get $i) (i64.const 1)) (then {})) {}",
+        guests::ERROR,
+        guests::VALUE
+    );
+    let mut job = job(reduce(guests::LOG, &body), r#"{"tasks":2}"#);
+    job.sink = Arc::clone(&lines) as Arc<dyn Sink>;
+    match run(job) {
+        Err(RunError::Guest(failure)) => assert_eq!(failure.message, "no luck"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        *lines.0.lock().unwrap(),
+        ["panicked at src/lib.rs:7:9: boom!"; 2]
+    );
 }
 
 #[test]
