@@ -25,6 +25,10 @@ let pausedByPerson = false;
 /** The last session's last status, for the farewell. */
 let farewell = null;
 let retryAt = null;
+/** The page was put aside while it computed. */
+let aside = false;
+/** What sessions before this one did. */
+const before = { blocks: 0, tasks: 0 };
 
 // What a person lends.
 
@@ -102,7 +106,6 @@ function tellPause() {
 function start() {
   if (hub) return;
   farewell = null;
-  pausedByPerson = false;
   plot.restart();
   status = { state: 'connecting', blocks: 0, tasks: 0, ran: 0, worker: null, token: null };
   const started = new Worker('hub.js', { type: 'module' });
@@ -131,6 +134,7 @@ function start() {
 }
 
 function take(report) {
+  if (aside) return;
   if (report.op === 'broken') {
     broken(report.reason);
     return;
@@ -146,9 +150,13 @@ function take(report) {
 
 /** Ends the hub, and with it its slots. */
 function endHub() {
-  if (hub) hub.terminate();
+  if (!hub) return;
+  hub.terminate();
   hub = null;
   retryAt = null;
+  before.blocks += status.blocks;
+  before.tasks += status.tasks;
+  status = { ...status, blocks: 0, tasks: 0 };
 }
 
 function broken(reason) {
@@ -171,6 +179,7 @@ function stop() {
 /** The page closes or is put aside: its leases are free at once. */
 function leave() {
   if (!hub) return;
+  aside = true;
   tell({ op: 'leave', withinMs: 0 });
   if (status.token) navigator.sendBeacon('api/v1/goodbye', status.token);
 }
@@ -215,7 +224,7 @@ function words(now) {
     case 'stopping':
       return 'Stopping…';
     case 'stopped':
-      return `Stopped. Thank you for ${plural(farewell.tasks, 'task')}.`;
+      return `Stopped. Thank you for ${plural(before.tasks, 'task')}.`;
     default:
       return `${capital(farewell.reason || 'the coordinator closed this session')}.`;
   }
@@ -229,9 +238,11 @@ function show() {
   const now = state();
   const { dataset } = document.body;
   const last = status || { blocks: 0, tasks: 0, worker: null, job: null };
+  const blocks = before.blocks + last.blocks;
+  const tasks = before.tasks + last.tasks;
   dataset.state = now;
-  dataset.blocks = last.blocks;
-  dataset.tasks = last.tasks;
+  dataset.blocks = blocks;
+  dataset.tasks = tasks;
   dataset.worker = last.worker || '';
   dataset.job = (hub && last.job) || '';
   setText($('state'), words(now));
@@ -239,8 +250,8 @@ function show() {
   $('go').disabled = now === 'stopping';
   $('stop').hidden = !hub || now === 'stopping';
   setText($('job'), (now === 'computing' && last.jobName) || '–');
-  setText($('tasks'), count(last.tasks));
-  setText($('blocks'), count(last.blocks));
+  setText($('tasks'), count(tasks));
+  setText($('blocks'), count(blocks));
   wakefulness.set(now === 'computing' || now === 'waiting');
 }
 
@@ -288,6 +299,7 @@ function crowdWords({ workers, slots }) {
 
 $('go').addEventListener('click', () => {
   if (!hub) {
+    pausedByPerson = false;
     start();
   } else {
     pausedByPerson = !pausedByPerson;
@@ -299,15 +311,13 @@ $('settings').addEventListener('submit', (event) => event.preventDefault());
 document.addEventListener('visibilitychange', () => {
   tell({ op: 'hidden', hidden: document.hidden });
 });
-window.addEventListener('pagehide', () => {
-  leave();
-});
+window.addEventListener('pagehide', leave);
 window.addEventListener('pageshow', (event) => {
   // Back from the browser's cache: the old hub has said goodbye.
-  if (event.persisted && hub) {
-    endHub();
-    start();
-  }
+  if (!event.persisted || !aside) return;
+  aside = false;
+  endHub();
+  start();
 });
 setUpSettings();
 watchBattery((now) => {

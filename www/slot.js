@@ -38,7 +38,7 @@ onmessage = ({ data }) => {
       jobs.delete(data.job);
       break;
     case 'share':
-      share = data.share;
+      share = Math.min(1, Math.max(0.05, data.share));
       break;
     case 'cancel':
       cancelled = data.id;

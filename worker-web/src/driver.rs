@@ -114,7 +114,7 @@ impl Driver {
             slot_url: settings.slot_url(),
             choice: Choice {
                 slots,
-                share: within(settings.share()),
+                share: settings.share(),
                 paused: false,
                 hidden: settings.hidden(),
             },
@@ -154,7 +154,7 @@ impl Driver {
                 self.end_spare_slots();
             }
             Event::Share(share) => {
-                self.choice.share = within(share);
+                self.choice.share = share;
                 let order = Order::share(self.choice.share);
                 self.slots.values().for_each(|slot| slot.post(&order));
             }
@@ -489,11 +489,6 @@ impl Driver {
         };
         self.session.handle(now, input);
     }
-}
-
-/// A share that makes sense: never nothing, never more than all.
-fn within(share: f64) -> f64 {
-    share.clamp(0.05, 1.0)
 }
 
 /// Hands an event to a driver that may be gone.
