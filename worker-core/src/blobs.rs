@@ -203,16 +203,18 @@ impl Blobs {
         let entry = self.entries.get_mut(&hash).expect("its pieces came");
         if BlobHash::of(&bytes) != hash {
             entry.wrong += 1;
-            if entry.wrong >= TRIES {
-                return Err(Reason::WrongHash(hash));
-            }
+            let again = entry.wrong < TRIES;
             entry.state = State::Wanted;
             if entry.pins == 0 {
                 self.entries.remove(&hash);
             } else {
                 self.wanted.push_front(hash);
             }
-            return Ok(Arrival::NotYet);
+            return if again {
+                Ok(Arrival::NotYet)
+            } else {
+                Err(Reason::WrongHash(hash))
+            };
         }
         self.size += entry.len;
         entry.state = State::Here(bytes);
@@ -344,6 +346,9 @@ mod tests {
         assert_eq!(blobs.ask(), [hash]);
         let twice = blobs.piece(hash, 0, 4, b"evil");
         assert_eq!(twice, Err(Reason::WrongHash(hash)));
+        blobs.connection_lost();
+        assert_eq!(blobs.ask(), [hash]);
+        assert_eq!(blobs.piece(hash, 0, 4, b"good"), Ok(Arrival::Whole));
     }
 
     #[test]

@@ -139,10 +139,12 @@ impl Lease {
         each.sum()
     }
 
-    /// The distinct segments it names.
-    pub(crate) fn segments(&self) -> BTreeSet<(BlobHash, u64)> {
+    /// The distinct segments it names, in task order.
+    pub(crate) fn segments(&self) -> Vec<(BlobHash, u64)> {
+        let mut seen = BTreeSet::new();
         let each = self.inputs.iter();
-        each.map(|segment| (segment.hash, segment.len)).collect()
+        let each = each.map(|segment| (segment.hash, segment.len));
+        each.filter(|segment| seen.insert(*segment)).collect()
     }
 
     /// The segments that hold inputs of `tasks`.

@@ -13,6 +13,10 @@ const QUEUED_LEAST: u64 = 512 << 10;
 const QUEUED_MOST: u64 = 4 << 20;
 const QUEUED_SPAN: Micros = Micros::from_millis(1000);
 
+/// Bytes that a socket takes only while there is somebody to read them, more or
+/// less: far more than signs of life of a minute.
+const LIVING: u64 = 32 << 10;
+
 /// The bytes of a partial, in the chunks they were computed in: joining them is
 /// left to the frames.
 #[derive(Clone, Default, Debug)]
@@ -148,6 +152,8 @@ pub(crate) struct Outbox {
     sending: Option<Sending>,
     /// Bytes given out that the driver has not written.
     buffered: u64,
+    /// Bytes written since the last sign of life that writing gave.
+    taken: u64,
     pace: Pace,
 }
 
@@ -264,14 +270,20 @@ impl Outbox {
         self.buffered += bytes as u64;
     }
 
-    /// So much of it is not written; whether that has become less.
+    /// So much of it is not written. Whether that shows that the other side
+    /// takes bytes in: what a system's own buffers swallow does not.
     pub(crate) fn buffered(&mut self, now: Micros, bytes: u64) -> bool {
         let written = self.buffered.saturating_sub(bytes);
         if written > 0 {
             self.pace.wrote(now, written);
         }
         self.buffered = self.buffered.min(bytes);
-        written > 0
+        self.taken += written;
+        let alive = self.taken >= LIVING;
+        if alive {
+            self.taken = 0;
+        }
+        alive
     }
 
     /// The next frame to send, while the socket takes more.

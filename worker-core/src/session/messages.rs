@@ -378,7 +378,7 @@ impl Session {
 }
 
 /// How many hashes there are among blobs of given lengths.
-fn distinct(segments: &BTreeSet<(BlobHash, u64)>) -> usize {
+fn distinct(segments: &[(BlobHash, u64)]) -> usize {
     let hashes: BTreeSet<BlobHash> = segments.iter().map(|(hash, _)| *hash).collect();
     hashes.len()
 }

@@ -1,0 +1,188 @@
+//! Which blobs are asked for when, and what is kept.
+
+use super::coordinator::{Coordinator, JOB};
+use super::world::World;
+use crate::blobs::CREDIT;
+use bytes::Bytes;
+use manyhands_protocol::message::{MergeMode, ToCoordinator, ToWorker};
+use manyhands_protocol::{BlobHash, FailureKind, Node, codec};
+
+/// Four files of a line each, so that a segment is a task.
+fn files(len: usize) -> Vec<String> {
+    let line = |fill: char| fill.to_string().repeat(len - 1) + "\n";
+    ('a'..='h').map(line).collect()
+}
+
+#[test]
+fn inputs_are_asked_for_in_the_order_of_leases_while_others_compute() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::welcomed(1, coordinator);
+    let header = world.coordinator.header.clone();
+    let [first, second] = [Node::new(1, 2).unwrap(), Node::new(1, 0).unwrap()];
+    world.coordinator.grant(first);
+    world.deliver_all();
+    world.load_all();
+    assert_eq!(world.slots.len(), 1);
+    world.coordinator.grant(second);
+    world.deliver_all();
+    let mut expected = vec![header.module, header.files[0].hash];
+    for node in [first, second] {
+        let segments = world.coordinator.segments_of(node);
+        expected.extend(segments.iter().map(|segment| segment.hash));
+    }
+    assert_eq!(
+        world.coordinator.needed, expected,
+        "all while the first runs"
+    );
+    assert_eq!(world.put.len(), 1, "what has not begun is not put");
+    world.run_dry();
+    assert!(world.put.is_empty());
+    assert_eq!(world.coordinator.handed.len(), 2);
+}
+
+#[test]
+fn credit_is_kept() {
+    let len = 3 << 20;
+    let coordinator = Coordinator::with_lines(&files(len), MergeMode::Concat);
+    let mut world = World::welcomed(1, coordinator);
+    world.coordinator.serves = false;
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.deliver_all();
+    assert_eq!(
+        world.coordinator.needed.len(),
+        2 + 2,
+        "two small ones, 6 of 8 MiB"
+    );
+    let mut served = 0;
+    while let Some(hash) = world.coordinator.needed.get(served).copied() {
+        world.coordinator.serve(hash);
+        served += 1;
+        while world.deliver() {
+            let asked = world.coordinator.needed[served..].iter();
+            let asked: usize = asked.map(|hash| world.coordinator.store[hash].len()).sum();
+            assert!(asked as u64 <= CREDIT);
+        }
+    }
+    assert_eq!(served, 2 + 8);
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 1);
+}
+
+#[test]
+fn what_was_asked_for_is_asked_for_again_after_a_break() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::welcomed(1, coordinator);
+    world.coordinator.serves = false;
+    world.coordinator.grant(Node::new(1, 0).unwrap());
+    world.deliver_all();
+    let first = std::mem::take(&mut world.coordinator.needed);
+    assert_eq!(first.len(), 4);
+    world.sever();
+    world.wait();
+    world.connect();
+    world.deliver_all();
+    assert_eq!(world.coordinator.needed, first);
+}
+
+#[test]
+fn a_segment_is_asked_for_once_while_it_is_kept() {
+    let coordinator = Coordinator::with_lines(&["one\ntwo\n".into()], MergeMode::Concat);
+    let mut world = World::welcomed(1, coordinator);
+    for task in 0..2 {
+        world.coordinator.grant(Node::leaf(task));
+        world.deliver_all();
+        world.run_dry();
+    }
+    assert_eq!(
+        world.coordinator.needed.len(),
+        3,
+        "module, file, one segment"
+    );
+    assert_eq!(world.coordinator.handed.len(), 2);
+}
+
+#[test]
+fn what_cannot_be_had_fails_what_needs_it() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::welcomed(2, coordinator);
+    let [first, second] = [Node::leaf(0), Node::leaf(1)];
+    let lost = world.coordinator.segments_of(first)[0].hash;
+    world.coordinator.store.remove(&lost);
+    world.coordinator.grant(first);
+    world.coordinator.grant(second);
+    world.run_dry();
+    assert_eq!(world.coordinator.failed[&first].kind, FailureKind::Crash);
+    assert_eq!(world.coordinator.handed.len(), 1);
+    // The same for what the job needs.
+    let mut world = World::welcomed(2, Coordinator::new(4, MergeMode::Concat));
+    let module = world.coordinator.header.module;
+    world.coordinator.store.remove(&module);
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.run_dry();
+    assert!(
+        world.coordinator.failed[&root]
+            .message
+            .contains("no longer has")
+    );
+    assert_eq!(world.disconnects, []);
+}
+
+#[test]
+fn other_bytes_than_asked_for_end_the_connection_at_the_second_time() {
+    let mut world = World::welcomed(2, Coordinator::new(4, MergeMode::Concat));
+    let module = world.coordinator.header.module;
+    let other = Bytes::from_static(b"no  module");
+    world.coordinator.store.insert(module, other);
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.deliver_all();
+    let asked = world.coordinator.needed.iter();
+    assert_eq!(asked.filter(|hash| **hash == module).count(), 2);
+    assert_eq!(world.disconnects, [crate::Reason::WrongHash(module)]);
+}
+
+#[test]
+fn a_forgotten_job_leaves_nothing() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::welcomed(2, coordinator);
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.deliver_all();
+    world.load_all();
+    assert_eq!((world.slots.len(), world.put.len()), (2, 2));
+    world.tell(&ToWorker::Forget { job: JOB });
+    assert!(world.slots.values().all(|given| given.cancelled));
+    assert!(world.put.is_empty() && world.jobs.is_empty());
+    world.run_dry();
+    assert_eq!(world.session.view().busy_slots, 0);
+    assert_eq!(world.coordinator.handed, []);
+    // What it was asked for before may still come; what was not may not.
+    let hash = BlobHash::of(b"x");
+    let header = ToWorker::Blob {
+        hash,
+        offset: 0,
+        total: 1,
+    };
+    world.handle(crate::Input::Frame(
+        codec::encode_with(&header, b"x").into(),
+    ));
+    assert_eq!(world.disconnects, [crate::Reason::BadPiece(hash)]);
+}
+
+#[test]
+fn a_revoked_lease_is_returned_unless_it_has_begun() {
+    let mut world = World::welcomed(1, Coordinator::new(64, MergeMode::Reduce));
+    let begun = world.coordinator.grant(Node::new(5, 0).unwrap());
+    let waiting = world.coordinator.grant(Node::new(5, 1).unwrap());
+    world.deliver_all();
+    world.load_all();
+    world.coordinator.revoke(waiting);
+    world.coordinator.revoke(begun);
+    world.deliver_all();
+    let returned: Vec<_> = world.heard().into_iter().skip(1).collect();
+    assert_eq!(returned, [ToCoordinator::Returned { lease: waiting }]);
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 1);
+}
