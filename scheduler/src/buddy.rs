@@ -198,7 +198,7 @@ mod tests {
         fn a_hole_is_exact(n in 1u64..300, task in 0u64..300, level in 0u8..9) {
             let (tree, mut set) = whole(n);
             let level = level.min(tree.root().unwrap().level());
-            let node = Node::new(level, task % n >> level).unwrap();
+            let node = Node::new(level, (task % n) >> level).unwrap();
             prop_assert_eq!(set.take_within(node), tree.len(node));
             prop_assert!(!set.touches(node));
             prop_assert_eq!(set.tasks(), n - tree.len(node));
