@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -175,24 +175,29 @@ fn webkit() -> Value {
 
 /// WebKitGTK's test browser, which lies beside its library, not on the `PATH`.
 fn mini_browser() -> Option<PathBuf> {
-    let entries = |folder: PathBuf| {
-        let read = fs::read_dir(folder).into_iter().flatten().flatten();
-        read.map(|entry| entry.path()).collect::<Vec<_>>()
-    };
-    let mut found: Vec<_> = ["/usr/lib", "/usr/libexec", "/usr/lib64"]
-        .into_iter()
-        .flat_map(|folder| [vec![PathBuf::from(folder)], entries(folder.into())].concat())
-        .flat_map(|folder| entries(folder))
-        .filter(|folder| {
-            folder
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("webkit"))
-        })
+    // /usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser, or with libexec for lib.
+    let roots = ["/usr/lib", "/usr/lib64", "/usr/libexec"].map(PathBuf::from);
+    let libraries = roots.iter().flat_map(|root| entries(root));
+    let mut found: Vec<_> = libraries
+        .flat_map(|library| entries(&library))
+        .chain(roots.iter().flat_map(|root| entries(root)))
+        .filter(|folder| name_of(folder).starts_with("webkit"))
         .map(|folder| folder.join("MiniBrowser"))
         .filter(|file| file.is_file())
         .collect();
     found.sort();
     found.pop()
+}
+
+/// What lies in a folder; nothing, if it cannot be read.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let read = fs::read_dir(folder).into_iter().flatten().flatten();
+    read.map(|entry| entry.path()).collect()
+}
+
+fn name_of(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// Starts an X server without a screen and lets `command` draw there.
