@@ -9,7 +9,7 @@ use crate::workspace::PURE;
 
 /// Crates through which a clock, randomness, threads, sockets or a browser
 /// come in. A name that ends in `-` stands for all names that begin with it.
-const IMPURE: [&str; 24] = [
+const IMPURE: [&str; 23] = [
     "ahash",
     "async-",
     "axum",
@@ -19,7 +19,6 @@ const IMPURE: [&str; 24] = [
     "getrandom",
     "hyper",
     "js-sys",
-    "libc",
     "mio",
     "nix",
     "quanta",

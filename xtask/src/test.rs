@@ -31,7 +31,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     native(&tools, &guests, &options.filter)?;
     if options.filter.is_empty() {
         run::step("test xtask", || {
-            run::run(tools.on_path(cargo().args(["nextest", "run", "--package", XTASK])))
+            // As it was built to run this.
+            let mut command = cargo();
+            command.args([
+                "nextest",
+                "run",
+                "--cargo-profile",
+                "xtask",
+                "--package",
+                XTASK,
+            ]);
+            run::run(tools.on_path(&mut command))
         })?;
         run::step("test the examples in documentation", || {
             run::run(cargo().args(["test", "--doc"]).args(native_packages()))
