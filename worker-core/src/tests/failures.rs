@@ -100,6 +100,23 @@ fn what_died_with_others_is_run_again_alone() {
 }
 
 #[test]
+fn a_suspect_waits_until_all_slots_are_idle() {
+    let mut world = granted(2, 48);
+    let suspect = world.slots.remove(&0).expect("both slots are busy");
+    world.handle(Input::SlotCrashed {
+        slot: 0,
+        ticket: suspect.ticket,
+        message: "signal 11".into(),
+    });
+    assert_eq!(world.slots.keys().collect::<Vec<_>>(), [&1], "nothing new");
+    world.end_slot(1);
+    let alone: Vec<_> = world.slots.values().map(|given| &given.work).collect();
+    assert_eq!(alone, [&suspect.work]);
+    world.end_slot(0);
+    assert_eq!(world.slots.len(), 2, "it was innocent");
+}
+
+#[test]
 fn a_failing_merge_blames_its_node() {
     let mut world = granted(2, 16);
     world.task_us = 1_000_000; // pieces of a task, merged by slots
