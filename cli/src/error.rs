@@ -234,8 +234,11 @@ impl Error {
         if !self.is_reader_gone() {
             eprintln!("error: {self}");
             if json {
-                let error = serde_json::json!({ "error": { "exit": self.exit() as u8, "message": self.to_string() } });
-                println!("{error}");
+                let error = serde_json::json!({
+                    "error": { "exit": self.exit() as u8, "message": self.to_string() }
+                });
+                // Whoever does not read it has the exit code.
+                let _ = crate::print::answer(true, &error, String::new);
             }
         }
         ExitCode::from(self.exit() as u8)

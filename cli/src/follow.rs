@@ -86,7 +86,11 @@ pub(crate) async fn save(client: &Client, job: &JobView, target: &Target) -> Res
         panic!("only a job that is done has a result");
     };
     let mut writer = ResultWriter::open(target, &job.output, len)?;
-    match client.result(job.id, &mut writer).await {
+    let fetched = tokio::select! {
+        fetched = client.result(job.id, &mut writer) => fetched,
+        () = interrupted() => return Err(Error::Interrupted { cancelled: None }),
+    };
+    match fetched {
         Ok(_) => {}
         Err(ClientError::Write(source)) => return Err(writer.error(source)),
         Err(other) => return Err(other.into()),

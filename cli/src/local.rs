@@ -5,7 +5,7 @@ use crate::error::Error;
 use manyhands_client::Client;
 use manyhands_coordinator::{Config, Coordinator};
 use manyhands_engine::compute;
-use manyhands_worker_native::{self as native, Worker};
+use manyhands_worker_native::{self as native, End, Worker};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ pub(crate) struct Local {
     /// The way in for all else.
     pub(crate) client: Client,
     worker: Worker,
+    worker_ended: bool,
     /// Kept, and removed at the end.
     _folder: tempfile::TempDir,
 }
@@ -94,26 +95,32 @@ impl Local {
             coordinator,
             client,
             worker,
+            worker_ended: false,
             _folder: folder,
         })
     }
 
     /// Waits until one of the two has ended by itself, which is an error.
     pub(crate) async fn broken(&mut self) -> Error {
-        tokio::select! {
-            outcome = self.worker.finished() => match outcome {
-                Ok(end) => Error::WorkerEnded { reason: format!("{end:?}") },
-                Err(error) => Error::Worker(error),
-            },
-            () = self.coordinator.closed() => Error::CoordinatorEnded,
+        let outcome = tokio::select! {
+            outcome = self.worker.finished() => outcome,
+            () = self.coordinator.closed() => return Error::CoordinatorEnded,
+        };
+        self.worker_ended = true;
+        match outcome {
+            Ok(End::Closed { reason }) => Error::WorkerEnded { reason },
+            Ok(End::Drained) => unreachable!("nobody has asked it to leave"),
+            Err(error) => Error::Worker(error),
         }
     }
 
     /// Ends both.
     pub(crate) async fn shutdown(mut self) {
-        self.worker.drain(PARTING);
-        if let Err(error) = self.worker.finished().await {
-            tracing::warn!(%error, "the worker did not leave in order");
+        if !self.worker_ended {
+            self.worker.drain(PARTING);
+            if let Err(error) = self.worker.finished().await {
+                tracing::warn!(%error, "the worker did not leave in order");
+            }
         }
         self.coordinator.shutdown().await;
     }

@@ -104,6 +104,29 @@ enum Sink {
     Png(png::StreamWriter<'static, BufWriter<File>>),
 }
 
+/// Standard output where a person reads it: the prompt begins a line of its own.
+#[derive(Default)]
+struct Terminal {
+    line_is_open: bool,
+}
+
+impl Write for Terminal {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = io::stdout().write(bytes)?;
+        if let Some(last) = bytes[..written].last() {
+            self.line_is_open = *last != b'\n';
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.line_is_open {
+            self.write_all(b"\n")?;
+        }
+        io::stdout().flush()
+    }
+}
+
 struct Place {
     name: String,
     /// The unfinished file and its name when finished.
@@ -121,7 +144,11 @@ impl ResultWriter {
                 name: "standard output".into(),
                 rename: None,
             };
-            let sink = Sink::Raw(Box::new(BufWriter::new(io::stdout())));
+            let out: Box<dyn Write + Send> = match io::stdout().is_terminal() {
+                true => Box::new(Terminal::default()),
+                false => Box::new(io::stdout()),
+            };
+            let sink = Sink::Raw(Box::new(BufWriter::new(out)));
             return Ok(Self { sink, place });
         };
         let (writing, place) = Place::of(path);

@@ -9,16 +9,19 @@ use std::process::{Command, Output};
 /// A concat guest of three tasks, each of which is to run `$task` with its index
 /// in `$index` and the place for its byte in `$at`.
 fn guest(task: &str) -> Vec<u8> {
+    let answer = r#"{\"tasks\":3,\"media_type\":\"text/plain\"}"#;
+    // The status, and the text without the escapes.
+    let answer_len = 1 + answer.replace('\\', "").len();
     let text = format!(
         r#"(module
   (@custom "manyhands" "\01\00\01\00")
   (memory (export "memory") 1)
-  (data (i32.const 16) "\00{{\"tasks\":3,\"media_type\":\"text/plain\"}}")
+  (data (i32.const 16) "\00{answer}")
   (global $at (mut i32) (i32.const 2049))
   (func (export "alloc") (param i32) (result i32) (i32.const 32768))
   (func $answer (param $at i32) (param $len i32) (result i64)
     (i64.or (i64.shl (i64.extend_i32_u (local.get $at)) (i64.const 32)) (i64.extend_i32_u (local.get $len))))
-  (func (export "open") (param i32 i32) (result i64) (call $answer (i32.const 16) (i32.const 39)))
+  (func (export "open") (param i32 i32) (result i64) (call $answer (i32.const 16) (i32.const {answer_len})))
   (func $task (param $at i32) (param $index i32) {task})
   (func (export "run") (param $first i64) (param $count i64) (result i64)
     (loop $next
