@@ -7,6 +7,7 @@ use crate::orders::Order;
 use crate::report::Reporter;
 use crate::slot::{Slot, SlotEvent, Told};
 use crate::socket::{Socket, SocketEvent};
+use crate::table::Table;
 use crate::timer::Timer;
 use crate::watch::Watch;
 use crate::{Settings, clock};
@@ -17,7 +18,6 @@ use manyhands_protocol::message::{EngineKind, SegmentRef};
 use manyhands_protocol::{BlobHash, FailureKind, JobId, Split, limits};
 use manyhands_worker_core::{Config, Input, JobBundle, Micros, Output, Session, Work};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::{Rc, Weak};
 use wasm_bindgen::prelude::*;
@@ -78,10 +78,10 @@ pub(crate) struct Driver {
     socket: Option<Socket>,
     /// When to look at what the socket has yet to send.
     look_at_socket: Option<Micros>,
-    slots: BTreeMap<u16, Slot>,
+    slots: Table<u16, Slot>,
     watch: Watch,
-    jobs: BTreeMap<JobId, Job>,
-    segments: BTreeMap<BlobHash, Segment>,
+    jobs: Table<JobId, Job>,
+    segments: Table<BlobHash, Segment>,
     timer: Timer,
     reporter: Reporter,
     over: bool,
@@ -121,10 +121,10 @@ impl Driver {
             session: Session::new(config, now),
             socket: None,
             look_at_socket: None,
-            slots: BTreeMap::new(),
+            slots: Table::default(),
             watch: Watch::default(),
-            jobs: BTreeMap::new(),
-            segments: BTreeMap::new(),
+            jobs: Table::default(),
+            segments: Table::default(),
             timer: Timer::new(move || tell(&on_time, Event::Timer)),
             reporter: Reporter::new(report),
             over: false,
@@ -156,7 +156,7 @@ impl Driver {
             Event::Share(share) => {
                 self.choice.share = share;
                 let order = Order::share(self.choice.share);
-                self.slots.values().for_each(|slot| slot.post(&order));
+                self.slots.values_mut().for_each(|slot| slot.post(&order));
             }
             Event::Paused(paused) => {
                 self.choice.paused = paused;
@@ -338,7 +338,7 @@ impl Driver {
     fn end_spare_slots(&mut self) {
         let (watch, wanted) = (&self.watch, self.choice.slots);
         self.slots
-            .retain(|slot, _| *slot < wanted || watch.get(*slot).is_some());
+            .retain(|slot| *slot < wanted || watch.get(*slot).is_some());
     }
 
     fn start_work(&mut self, now: Micros, slot: u16, ticket: u64, job: JobId, work: Work) {
@@ -372,7 +372,7 @@ impl Driver {
             }
         };
         if !worker.knows(job) {
-            worker.teach(job, &self.jobs[&job].order());
+            worker.teach(job, &entry.order());
         }
         worker.post(&order);
         self.slots.insert(slot, worker);
@@ -500,7 +500,7 @@ fn tell(driver: &Weak<RefCell<Driver>>, event: Event) {
 
 /// What `tasks` read; `None` if a segment does not hold what was said of it.
 fn inputs<'a>(
-    segments: &'a BTreeMap<BlobHash, Segment>,
+    segments: &'a Table<BlobHash, Segment>,
     split: Option<Split>,
     places: &[SegmentRef],
     tasks: &Range<u64>,

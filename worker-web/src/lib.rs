@@ -13,6 +13,7 @@ mod orders;
 mod report;
 mod slot;
 mod socket;
+mod table;
 #[cfg(all(test, target_arch = "wasm32"))]
 mod tests;
 mod timer;

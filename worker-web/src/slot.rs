@@ -3,7 +3,6 @@
 use crate::orders::Order;
 use js_sys::{Array, Uint8Array};
 use manyhands_protocol::JobId;
-use std::collections::BTreeSet;
 use wasm_bindgen::prelude::*;
 use web_sys::{MessageEvent, Worker};
 
@@ -55,7 +54,7 @@ pub(crate) enum SlotEvent {
 pub(crate) struct Slot {
     worker: Worker,
     /// Jobs it has been sent.
-    knows: BTreeSet<JobId>,
+    knows: Vec<JobId>,
     /// Kept because the worker calls them.
     _handlers: (
         Closure<dyn FnMut(MessageEvent)>,
@@ -85,7 +84,7 @@ impl Slot {
         worker.set_onerror(Some(error.as_ref().unchecked_ref()));
         let slot = Self {
             worker,
-            knows: BTreeSet::new(),
+            knows: Vec::new(),
             _handlers: (message, error),
         };
         slot.post(&Order::share(share));
@@ -107,12 +106,13 @@ impl Slot {
     /// Sends it a job.
     pub(crate) fn teach(&mut self, job: JobId, order: &Order) {
         self.post(order);
-        self.knows.insert(job);
+        self.knows.push(job);
     }
 
     /// Has it forget a job.
     pub(crate) fn forget(&mut self, job: JobId) {
-        if self.knows.remove(&job) {
+        if self.knows(job) {
+            self.knows.retain(|known| *known != job);
             self.post(&Order::forget(job));
         }
     }

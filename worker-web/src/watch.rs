@@ -1,8 +1,8 @@
 //! What the slots are at, and by when they must say something.
 
+use crate::table::Table;
 use manyhands_protocol::JobId;
 use manyhands_worker_core::Micros;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// How much longer than a task a slot may take to start, to open the guest, to
@@ -41,7 +41,7 @@ impl Watched {
 /// The orders of all slots at work.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    slots: BTreeMap<u16, Watched>,
+    slots: Table<u16, Watched>,
     /// Tasks done by all slots since the start.
     tasks: u64,
 }
@@ -108,7 +108,7 @@ impl Watch {
 
     /// When to look for those overdue.
     pub(crate) fn next_deadline(&self) -> Option<Micros> {
-        self.slots.values().map(|watched| watched.deadline).min()
+        self.slots.iter().map(|(_, watched)| watched.deadline).min()
     }
 
     /// Slots that should have said something. `due` is when this look was to be
