@@ -24,6 +24,7 @@ mod size;
 use clap::{Parser, Subcommand};
 use error::{EXIT_CODES, Error};
 use std::future::Future;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -115,5 +116,10 @@ fn log_to_stderr(verbose: u8) {
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    logging.with_target(false).compact().init();
+    let colours = std::io::stderr().is_terminal();
+    logging
+        .with_target(false)
+        .with_ansi(colours)
+        .compact()
+        .init();
 }

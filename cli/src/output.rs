@@ -328,17 +328,15 @@ mod tests {
             media_type: Some("application/json".into()),
             ..OutputShape::default()
         };
+        let pixels = rgba(1, 1);
         let choose = |out: Option<&str>, shape| Target::choose(out.map(Path::new), "my job", shape);
-        assert_eq!(choose(Some("-"), &rgba(1, 1)), Target::Stdout);
-        assert_eq!(
-            choose(Some("x.png"), &rgba(1, 1)),
-            Target::File("x.png".into())
-        );
+        assert_eq!(choose(Some("-"), &pixels), Target::Stdout);
+        assert_eq!(choose(Some("x.png"), &pixels), Target::File("x.png".into()));
         assert_eq!(
             choose(folder.path().to_str(), &json),
             Target::File(folder.path().join("my-job.json"))
         );
-        assert_eq!(choose(None, &rgba(1, 1)), Target::File("my-job.png".into()));
+        assert_eq!(choose(None, &pixels), Target::File("my-job.png".into()));
         assert_eq!(choose(None, &json), Target::Stdout);
     }
 

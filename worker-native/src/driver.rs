@@ -66,7 +66,10 @@ impl Driver {
         })
         .map_err(StartError::Child)?;
         let start = Instant::now();
-        let session = Session::new(session_config(config.name, config.threads, config.memory), Micros(0));
+        let session = Session::new(
+            session_config(config.name, config.threads, config.memory),
+            Micros(0),
+        );
         let (view, views) = watch::channel(session.view());
         let driver = Self {
             session,
@@ -93,7 +96,9 @@ impl Driver {
             if let Some(end) = self.ended.take() {
                 self.show();
                 self.part(&end).await;
-                return self.broken.map_or(Ok(end), |reason| Err(RunError::Child(reason)));
+                return self
+                    .broken
+                    .map_or(Ok(end), |reason| Err(RunError::Child(reason)));
             }
             let input = match self.wake().await {
                 Wake::Socket(news) => self.on_news(news),
@@ -117,7 +122,10 @@ impl Driver {
     }
 
     async fn wake(&mut self) -> Wake {
-        let deadline = self.session.next_deadline().map(|at| self.start + Duration::from_micros(at.0));
+        let deadline = self
+            .session
+            .next_deadline()
+            .map(|at| self.start + Duration::from_micros(at.0));
         let timer = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -149,7 +157,7 @@ impl Driver {
                     self.socket = Some(Socket::open(self.url.clone()));
                 }
                 Output::Disconnect { reason } => {
-                    tracing::warn!(%reason, "disconnecting");
+                    tracing::info!(%reason, "disconnecting");
                     if let Some(socket) = self.socket.take() {
                         tokio::spawn(socket.close(reason.to_string()));
                     }
@@ -159,8 +167,14 @@ impl Driver {
                 Output::UnloadJob { job } => self.compute.unload(job),
                 Output::PutBlob { hash, bytes } => self.compute.put_segment(hash, bytes),
                 Output::DropBlob { hash } => self.compute.drop_segment(hash),
-                Output::Start { slot, ticket, job, work } => {
-                    self.compute.submit(usize::from(slot), ticket, job, translate(work));
+                Output::Start {
+                    slot,
+                    ticket,
+                    job,
+                    work,
+                } => {
+                    self.compute
+                        .submit(usize::from(slot), ticket, job, translate(work));
                 }
                 Output::Cancel { slot, ticket: _ } => self.compute.cancel(usize::from(slot)),
                 Output::Finished(end) => self.ended = Some(end),
@@ -182,7 +196,9 @@ impl Driver {
             News::Frame(bytes) => Input::Frame(bytes),
             News::Written(bytes) => {
                 self.unwritten -= bytes as u64;
-                Input::Buffered { bytes: self.unwritten }
+                Input::Buffered {
+                    bytes: self.unwritten,
+                }
             }
             News::Disconnected(reason) => {
                 tracing::info!(%reason, url = self.url, "not connected");
@@ -193,10 +209,13 @@ impl Driver {
     }
 
     fn on_event(&mut self, event: Option<Event>) -> Option<Input> {
-        let event = event.unwrap_or(Event::Unavailable { reason: "its handle is gone".to_owned() });
+        let event = event.unwrap_or(Event::Unavailable {
+            reason: "its handle is gone".to_owned(),
+        });
         match event {
             Event::Restarted { reason } => {
-                tracing::warn!(%reason, "a new compute process stands in for one that ended");
+                // The engine has warned of it.
+                tracing::debug!(%reason, "a new compute process stands in for one that ended");
                 None
             }
             Event::Unavailable { reason } => {
@@ -212,7 +231,9 @@ impl Driver {
         // Without a handle left, this task is being aborted.
         let Command::Drain { grace } = command?;
         let grace = Micros(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX));
-        Some(Input::Drain { by: self.now().after(grace) })
+        Some(Input::Drain {
+            by: self.now().after(grace),
+        })
     }
 
     /// Shows how things stand.
@@ -250,7 +271,11 @@ fn session_config(name: String, slots: u16, memory: u64) -> core::Config {
 }
 
 fn spec(bundle: JobBundle) -> JobSpec {
-    let JobBundle { header, module, files } = bundle;
+    let JobBundle {
+        header,
+        module,
+        files,
+    } = bundle;
     let names = header.files.into_iter().map(|file| file.name);
     JobSpec {
         wasm: module,
@@ -265,11 +290,26 @@ fn spec(bundle: JobBundle) -> JobSpec {
 
 fn translate(work: core::Work) -> compute::Work {
     match work {
-        core::Work::Run { node: _, tasks, single_step, segments } => {
-            let segments = segments.into_iter().map(|segment| (segment.first_task, segment.hash));
-            compute::Work::Run { tasks, single_step, segments: segments.collect() }
+        core::Work::Run {
+            node: _,
+            tasks,
+            single_step,
+            segments,
+        } => {
+            let segments = segments
+                .into_iter()
+                .map(|segment| (segment.first_task, segment.hash));
+            compute::Work::Run {
+                tasks,
+                single_step,
+                segments: segments.collect(),
+            }
         }
-        core::Work::Merge { node: _, left, right } => compute::Work::Merge { left, right },
+        core::Work::Merge {
+            node: _,
+            left,
+            right,
+        } => compute::Work::Merge { left, right },
     }
 }
 
@@ -280,33 +320,76 @@ fn report(event: Event) -> Input {
     match event {
         Event::Loaded { job } => Input::JobLoaded { job },
         Event::LoadFailed { job, reason } => {
-            let failure = Failure { kind: FailureKind::Crash, message: limits::clip(reason) };
+            let failure = Failure {
+                kind: FailureKind::Crash,
+                message: limits::clip(reason),
+            };
             Input::JobUnusable { job, failure }
         }
-        Event::Done { slot, piece, bytes, busy } => Input::SlotDone {
+        Event::Done {
+            slot,
+            piece,
+            bytes,
+            busy,
+        } => Input::SlotDone {
             slot: narrow(slot),
             ticket: piece,
             partial: bytes,
             busy_us: busy.as_micros() as u64,
         },
-        Event::Failed { slot, piece, mut failure, at } => {
+        Event::Failed {
+            slot,
+            piece,
+            mut failure,
+            at,
+        } => {
             failure.message = limits::clip(failure.message);
-            Input::SlotFailed { slot: narrow(slot), ticket: piece, failure, at }
+            Input::SlotFailed {
+                slot: narrow(slot),
+                ticket: piece,
+                failure,
+                at,
+            }
         }
         Event::Overdue { slot, piece, tasks } => {
-            let message = format!("tasks {}..{} took too long together", tasks.start, tasks.end);
-            let failure = Failure { kind: FailureKind::Timeout, message };
-            Input::SlotFailed { slot: narrow(slot), ticket: piece, failure, at: None }
+            let message = format!(
+                "tasks {}..{} took too long together",
+                tasks.start, tasks.end
+            );
+            let failure = Failure {
+                kind: FailureKind::Timeout,
+                message,
+            };
+            Input::SlotFailed {
+                slot: narrow(slot),
+                ticket: piece,
+                failure,
+                at: None,
+            }
         }
-        Event::Stopped { slot, piece } => Input::SlotStopped { slot: narrow(slot), ticket: piece },
-        Event::Lost { slot, piece } => Input::SlotLost { slot: narrow(slot), ticket: piece },
-        Event::Crashed { slot, piece, reason } => {
-            Input::SlotCrashed { slot: narrow(slot), ticket: piece, message: reason }
-        }
+        Event::Stopped { slot, piece } => Input::SlotStopped {
+            slot: narrow(slot),
+            ticket: piece,
+        },
+        Event::Lost { slot, piece } => Input::SlotLost {
+            slot: narrow(slot),
+            ticket: piece,
+        },
+        Event::Crashed {
+            slot,
+            piece,
+            reason,
+        } => Input::SlotCrashed {
+            slot: narrow(slot),
+            ticket: piece,
+            message: reason,
+        },
         Event::Log { job, slot: _, line } => Input::Log { job, text: line },
-        Event::Progress { slot, piece, tasks } => {
-            Input::SlotProgress { slot: narrow(slot), ticket: piece, tasks: tasks as u64 }
-        }
+        Event::Progress { slot, piece, tasks } => Input::SlotProgress {
+            slot: narrow(slot),
+            ticket: piece,
+            tasks: tasks as u64,
+        },
         Event::Restarted { .. } | Event::Unavailable { .. } => {
             unreachable!("these concern the child, not a piece")
         }

@@ -123,7 +123,11 @@ impl Worker {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (driver, view) = Driver::new(config, inbox)?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));
-        Ok(Self { commands, view, driver })
+        Ok(Self {
+            commands,
+            view,
+            driver,
+        })
     }
 
     /// Begins nothing new, hands in what is done, gives the rest back and leaves;

@@ -59,13 +59,20 @@ impl Socket {
         let (outgoing, queue) = mpsc::unbounded_channel();
         let (tell, news) = mpsc::channel(INBOX);
         let task = AbortOnDropHandle::new(tokio::spawn(connection(url, queue, tell)));
-        Self { outgoing: Some(outgoing), news, task }
+        Self {
+            outgoing: Some(outgoing),
+            news,
+            task,
+        }
     }
 
     /// Queues a frame.
     pub(crate) fn send(&self, frame: Vec<u8>) {
         // A connection that has ended says so itself.
-        let _ = self.outgoing.as_ref().map(|outgoing| outgoing.send(Outgoing::Frame(frame)));
+        let _ = self
+            .outgoing
+            .as_ref()
+            .map(|outgoing| outgoing.send(Outgoing::Frame(frame)));
     }
 
     /// What happens next. Safe to cancel. Ends with [`News::Disconnected`].
@@ -86,7 +93,11 @@ impl Socket {
     }
 }
 
-async fn connection(url: String, queue: mpsc::UnboundedReceiver<Outgoing>, news: mpsc::Sender<News>) {
+async fn connection(
+    url: String,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
+    news: mpsc::Sender<News>,
+) {
     let config = WebSocketConfig::default()
         .read_buffer_size(64 << 10)
         .max_message_size(Some(MAX_FRAME))
@@ -166,10 +177,16 @@ async fn write(
     Ok(Goodbye)
 }
 
-async fn say_goodbye(mut sink: SplitSink<Stream, Message>, mut reason: String) -> Result<Goodbye, String> {
+async fn say_goodbye(
+    mut sink: SplitSink<Stream, Message>,
+    mut reason: String,
+) -> Result<Goodbye, String> {
     // A close frame has room for 123 bytes.
     reason.truncate(reason.floor_char_boundary(123));
-    let frame = CloseFrame { code: CloseCode::Normal, reason: reason.as_str().into() };
+    let frame = CloseFrame {
+        code: CloseCode::Normal,
+        reason: reason.as_str().into(),
+    };
     let sent = sink.send(Message::Close(Some(frame))).await;
     sent.map(|()| Goodbye).map_err(|error| describe(&error))
 }
@@ -180,7 +197,11 @@ fn describe(error: &Error) -> String {
         Error::Io(error) => without_code(&error.to_string()),
         Error::Http(response) => match response.body() {
             Some(body) if !body.is_empty() && body.len() < 500 => {
-                format!("{}: {}", response.status(), String::from_utf8_lossy(body).trim())
+                format!(
+                    "{}: {}",
+                    response.status(),
+                    String::from_utf8_lossy(body).trim()
+                )
             }
             _ => response.status().to_string(),
         },
@@ -201,7 +222,10 @@ mod tests {
 
     async fn server() -> (String, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        (format!("ws://{}/ws", listener.local_addr().unwrap()), listener)
+        (
+            format!("ws://{}/ws", listener.local_addr().unwrap()),
+            listener,
+        )
     }
 
     async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
@@ -217,15 +241,25 @@ mod tests {
         assert!(matches!(socket.next().await, News::Connected));
         socket.send(vec![7; 300_000]);
         socket.send(vec![8; 5]);
-        assert_eq!(peer.next().await.unwrap().unwrap(), Message::binary(vec![7; 300_000]));
-        assert_eq!(peer.next().await.unwrap().unwrap(), Message::binary(vec![8; 5]));
+        assert_eq!(
+            peer.next().await.unwrap().unwrap(),
+            Message::binary(vec![7; 300_000])
+        );
+        assert_eq!(
+            peer.next().await.unwrap().unwrap(),
+            Message::binary(vec![8; 5])
+        );
         let mut written = 0;
         while written < 300_005 {
-            let News::Written(bytes) = socket.next().await else { panic!("only written") };
+            let News::Written(bytes) = socket.next().await else {
+                panic!("only written")
+            };
             written += bytes;
         }
         peer.send(Message::binary(vec![1, 2, 3])).await.unwrap();
-        let News::Frame(frame) = socket.next().await else { panic!("a frame") };
+        let News::Frame(frame) = socket.next().await else {
+            panic!("a frame")
+        };
         assert_eq!(frame, [1, 2, 3][..]);
     }
 
@@ -237,7 +271,10 @@ mod tests {
         assert!(matches!(socket.next().await, News::Connected));
         socket.send(vec![9]);
         let peer = async move {
-            assert_eq!(peer.next().await.unwrap().unwrap(), Message::binary(vec![9]));
+            assert_eq!(
+                peer.next().await.unwrap().unwrap(),
+                Message::binary(vec![9])
+            );
             let Message::Close(Some(frame)) = peer.next().await.unwrap().unwrap() else {
                 panic!("a close frame")
             };
@@ -255,8 +292,13 @@ mod tests {
         assert!(matches!(socket.next().await, News::Connected));
         // The peer may see the connection end before all is sent.
         let _ = peer.send(Message::binary(vec![0; MAX_FRAME + 1])).await;
-        let News::Disconnected(reason) = socket.next().await else { panic!("no such frame") };
-        assert!(reason.contains("too long") || reason.contains("too large") || reason.contains("size"), "{reason}");
+        let News::Disconnected(reason) = socket.next().await else {
+            panic!("no such frame")
+        };
+        assert!(
+            reason.contains("too long") || reason.contains("too large") || reason.contains("size"),
+            "{reason}"
+        );
     }
 
     #[tokio::test]
@@ -264,7 +306,9 @@ mod tests {
         let (url, listener) = server().await;
         drop(listener);
         let mut socket = Socket::open(url);
-        let News::Disconnected(reason) = socket.next().await else { panic!("nobody listens") };
+        let News::Disconnected(reason) = socket.next().await else {
+            panic!("nobody listens")
+        };
         assert_eq!(reason, "Connection refused");
     }
 }

@@ -4,7 +4,9 @@
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum UrlError {
     /// There is no TLS here yet.
-    #[error("{0}: encrypted connections are not supported yet; use http:// (a proxy may add TLS for browsers)")]
+    #[error(
+        "{0}: encrypted connections are not supported yet; use http:// (a proxy may add TLS for browsers)"
+    )]
     Encrypted(String),
     /// Not an address.
     #[error("{0:?} is not a coordinator's address; write http://HOST:PORT")]
@@ -42,7 +44,10 @@ mod tests {
         for (link, socket) in [
             ("http://127.0.0.1:7272", "ws://127.0.0.1:7272/ws"),
             ("http://127.0.0.1:7272/", "ws://127.0.0.1:7272/ws"),
-            ("http://lab.example/hands/?threads=2#now", "ws://lab.example/hands/ws"),
+            (
+                "http://lab.example/hands/?threads=2#now",
+                "ws://lab.example/hands/ws",
+            ),
             ("lab:7272", "ws://lab:7272/ws"),
             ("ws://lab:7272/ws", "ws://lab:7272/ws"),
             ("[::1]:7272", "ws://[::1]:7272/ws"),
@@ -53,9 +58,16 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        assert_eq!(socket_url("https://lab/"), Err(UrlError::Encrypted("https://lab/".into())));
+        assert_eq!(
+            socket_url("https://lab/"),
+            Err(UrlError::Encrypted("https://lab/".into()))
+        );
         for link in ["", "http://", "ftp://lab", "http://two words", "/path"] {
-            assert_eq!(socket_url(link), Err(UrlError::Invalid(link.into())), "{link}");
+            assert_eq!(
+                socket_url(link),
+                Err(UrlError::Invalid(link.into())),
+                "{link}"
+            );
         }
     }
 }

@@ -181,11 +181,14 @@ serde = {{ version = "1", features = ["derive"] }}
 const LIB: &str = include_str!("../../templates/guest.rs");
 
 fn readme(name: &str) -> String {
+    let run = format!("manyhands run . --params '{EXAMPLE_PARAMS}'");
+    let check = format!("manyhands check . --params '{EXAMPLE_PARAMS}'");
     format!(
         "# {name}\n\nA job for [Manyhands](https://github.com/manyhands/manyhands).\n\n```sh\n\
-         cargo test                                        # natively\n\
-         manyhands run . --params '{EXAMPLE_PARAMS}'       # on all cores of this machine\n\
-         manyhands check . --params '{EXAMPLE_PARAMS}'     # the same bytes however it is cut\n```\n"
+         {test:<48}# natively\n\
+         {run:<48}# on all cores of this machine\n\
+         {check:<48}# the same bytes however it is cut\n```\n",
+        test = "cargo test",
     )
 }
 
