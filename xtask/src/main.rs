@@ -2,6 +2,7 @@
 //! files below `tools/` install what is missing. No knowledge of the system's
 //! own protocol or results lives here.
 
+mod bench;
 mod checks;
 mod ci;
 mod demo;
@@ -35,6 +36,8 @@ enum Command {
     Check,
     /// Do all that CI does: `test`, then `check`
     Ci,
+    /// Measure the system beside the bare runtime, in one run
+    Bench(bench::Options),
     /// Install the tools that tests and checks need, once
     Tools,
     /// Build the page's worker into www/pkg
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Check => checks::run(),
         Command::Ci => ci::run(),
+        Command::Bench(options) => bench::run(&options),
         Command::Tools => tools::install_all(),
         Command::Web => web::run(),
         Command::Guests => guests::run(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fantoccini::Client;
 use fantoccini::error::{CmdError, ErrorStatus};
 use fantoccini::wd::{TimeoutConfiguration, WindowHandle};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{BrowserError, Engine};
@@ -20,20 +20,23 @@ pub struct Tab {
 }
 
 /// Calls back with the condition's value once that is true, or with the error
-/// it threw. The browser's own script time-out ends the waiting.
-const POLL: &str = "
-    const [condition, done] = arguments;
-    const evaluate = new Function(`return (${condition});`);
-    const poll = () => {
-        try {
-            const value = evaluate();
-            if (value) done({ value }); else setTimeout(poll, 20);
-        } catch (error) {
-            done({ error: String(error) });
-        }
-    };
-    poll();
-";
+/// it threw. The browser's own script time-out ends the waiting. The condition
+/// stands in the script itself: the page's content security policy forbids it to
+/// make functions of strings.
+fn poll(condition: &str) -> String {
+    format!(
+        "const done = arguments[0];
+        const poll = () => {{
+            try {{
+                const value = ({condition});
+                if (value) done({{ value }}); else setTimeout(poll, 20);
+            }} catch (error) {{
+                done({{ error: String(error) }});
+            }}
+        }};
+        poll();"
+    )
+}
 
 impl Tab {
     pub(super) async fn open(
@@ -83,7 +86,7 @@ impl Tab {
         let timeouts = TimeoutConfiguration::new(Some(limit), None, None);
         client.update_timeouts(timeouts).await?;
         let mut answer = client
-            .execute_async(POLL, vec![json!(condition)])
+            .execute_async(&poll(condition), vec![])
             .await
             .map_err(failed)?;
         match answer.get("error") {

@@ -1,0 +1,11 @@
+//! The whole system: real processes, real sockets, real browsers. What every
+//! test asserts is bytes: a result is the same however the work was cut and
+//! whoever did it.
+
+mod authoring;
+mod cluster;
+mod guests_that_fail;
+mod jobs;
+mod losses;
+mod many_workers;
+mod same_bytes;
