@@ -60,9 +60,8 @@ pub(crate) async fn listen(
     while let Some(Some(event)) = closing.run_until_cancelled(events.next()).await {
         match event {
             Event::Log { job, line, .. } => {
-                if driver.send(Input::Log { job, text: line }).await.is_err() {
-                    return;
-                }
+                // Without a driver the coordinator closes, which ends this too.
+                let _ = driver.send(Input::Log { job, text: line }).await;
             }
             Event::LoadFailed { job, reason } => {
                 tracing::warn!(%job, reason, "a module does not load here");

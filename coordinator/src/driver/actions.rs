@@ -18,7 +18,7 @@ impl Driver {
         for action in actions.drain(..) {
             self.act(now, action);
         }
-        // Nested calls, for workers lost on the way, have used another one.
+        // Kept for its capacity.
         self.actions = actions;
         self.tell_of_lost(now);
     }
@@ -41,7 +41,8 @@ impl Driver {
             } => self.accepted(worker, lease, job, node, used),
             Action::Forget { worker, job } => {
                 self.workers.forget(worker, job);
-                self.tell(worker, &ToWorker::Forget { job });
+                let frame = codec::encode(&ToWorker::Forget { job }).into();
+                self.held.frames.push((worker, frame));
             }
             Action::Disconnect { worker, reason } => self.disconnect(worker, reason),
             Action::SessionEnded { worker } => self.workers.remove(worker, None),
@@ -91,7 +92,7 @@ impl Driver {
         let frame = codec::encode(&ToWorker::Accepted { lease, node }).into();
         if used {
             self.app.metrics.partials.inc();
-            self.held.accepted.push((worker, frame));
+            self.held.frames.push((worker, frame));
         } else {
             self.app.metrics.duplicates.inc();
             self.send(worker, frame);

@@ -38,13 +38,19 @@ const ROUND: usize = 256;
 const PUBLISH_US: u64 = 100_000;
 const PUBLISH_IDLE_US: u64 = 1_000_000;
 
+/// Where the answer to a question goes.
+type Reply<T> = oneshot::Sender<T>;
+
+/// A job that runs; `None` for one that does not.
+type FoundJob = Option<Arc<JobView>>;
+
 /// Whatever the driver is told or asked.
 pub(crate) enum Input {
     /// A worker said hello; the answer is who it is now, or why it may not be.
     Connected {
         hello: Box<Hello>,
         connection: Connection,
-        reply: oneshot::Sender<Result<Welcomed, String>>,
+        reply: Reply<Result<Welcomed, String>>,
     },
     /// A worker's message came on the connection of this number.
     Message {
@@ -59,13 +65,10 @@ pub(crate) enum Input {
     /// A submission that was found good.
     Submit {
         job: Box<NewJob>,
-        reply: oneshot::Sender<Arc<JobView>>,
+        reply: Reply<Arc<JobView>>,
     },
-    /// An author takes a job back; `None` for one that does not run.
-    Cancel {
-        job: JobId,
-        reply: oneshot::Sender<Option<Arc<JobView>>>,
-    },
+    /// An author takes a job back.
+    Cancel { job: JobId, reply: Reply<FoundJob> },
     /// A merge in the compute child ended.
     Merged {
         job: JobId,
@@ -80,11 +83,9 @@ pub(crate) enum Input {
     /// A line of a guest that ran in the compute child.
     Log { job: JobId, text: String },
     /// The workers, as they stand.
-    Workers {
-        reply: oneshot::Sender<Vec<WorkerView>>,
-    },
+    Workers { reply: Reply<Vec<WorkerView>> },
     /// The figures of the page.
-    Status { reply: oneshot::Sender<Status> },
+    Status { reply: Reply<Status> },
     /// Say farewell to all workers and end.
     Close,
 }
@@ -133,10 +134,11 @@ pub(crate) struct NewJob {
 /// What may be told once the journal has the round's records.
 #[derive(Default)]
 struct Held {
-    accepted: Vec<(WorkerId, Bytes)>,
+    /// Acknowledgements of partials, and farewells to jobs, which come after them.
+    frames: Vec<(WorkerId, Bytes)>,
     published: Vec<(Arc<Entry>, Arc<JobView>)>,
-    submitted: Vec<(oneshot::Sender<Arc<JobView>>, Arc<JobView>)>,
-    cancelled: Vec<(oneshot::Sender<Option<Arc<JobView>>>, Arc<JobView>)>,
+    submitted: Vec<(Reply<Arc<JobView>>, Arc<JobView>)>,
+    cancelled: Vec<(Reply<FoundJob>, Arc<JobView>)>,
 }
 
 type Commit = BoxFuture<'static, (Result<(), JournalError>, Held)>;
@@ -354,7 +356,7 @@ impl Driver {
         now: Micros,
         hello: Hello,
         connection: Connection,
-        reply: oneshot::Sender<Result<Welcomed, String>>,
+        reply: Reply<Result<Welcomed, String>>,
     ) {
         let resumed = hello
             .resume
@@ -402,7 +404,7 @@ impl Driver {
 
     /// The records are safe: now others may know.
     fn release(&mut self, held: Held) {
-        for (worker, frame) in held.accepted {
+        for (worker, frame) in held.frames {
             self.send(worker, frame);
         }
         for (entry, view) in held.published {

@@ -101,7 +101,7 @@ async fn pages(
 
 async fn no_route(uri: Uri) -> ApiError {
     ApiError::NotFound(format!(
-        "there is no {} here; /api/v1/openapi.json lists what is",
+        "there is no {} under /api/v1; /api/v1/openapi.json lists what is",
         uri.path()
     ))
 }

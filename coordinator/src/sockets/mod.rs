@@ -30,8 +30,9 @@ use writer::Writer;
 /// into a buffer of its own size.
 const READ_BUFFER: usize = 4 << 10;
 
-/// Frames of control the driver may have waiting for one worker.
-const QUEUE: usize = 1024;
+/// Frames of control the driver may have waiting for one worker: more than all
+/// its own inputs, were they of one worker, come to in acknowledgements.
+const QUEUE: usize = 2 * crate::driver::QUEUE;
 
 /// Blobs a worker may have asked for and not been sent.
 const WANTED: usize = 2 * manyhands_protocol::limits::MAX_LIST;

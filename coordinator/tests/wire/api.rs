@@ -162,7 +162,7 @@ async fn what_is_not_there() {
         "not_found",
         "\"x\" is no job's number",
     );
-    let text = "there is no /api/v1/nothing here; /api/v1/openapi.json lists what is";
+    let text = "there is no /nothing under /api/v1; /api/v1/openapi.json lists what is";
     is(get("/api/v1/nothing").await, 404, "not_found", text);
     let hash = BlobHash::of(b"x");
     let path = format!("/api/v1/blobs/{hash}");

@@ -189,9 +189,9 @@ impl Socket {
     /// The reason with which the coordinator ends the connection.
     pub(crate) async fn refusal(mut self) -> String {
         let reason = loop {
-            match self.next().await.expect("a reason before the end") {
-                (ToWorker::Refused { reason }, _) => break reason,
-                _ => {}
+            let (message, _) = self.next().await.expect("a reason before the end");
+            if let ToWorker::Refused { reason } = message {
+                break reason;
             }
         };
         assert!(self.next().await.is_none(), "the connection is closed");
@@ -269,7 +269,10 @@ impl Worker {
                 .expect("the job's end before the connection's")
                 .0
             {
-                ToWorker::Job(header) => tree = manyhands_protocol::Tree::new(header.tasks),
+                ToWorker::Job(header) => {
+                    assert_eq!(header.params, b"{}");
+                    tree = manyhands_protocol::Tree::new(header.tasks);
+                }
                 ToWorker::Grant { lease, node, .. } => {
                     let tree = tree.expect("a header before the grant");
                     let bytes = partial(tree.range(node));

@@ -4,7 +4,7 @@ use crate::guests;
 use crate::setup::{hello, soon, start, submission};
 use manyhands_protocol::api::{InputFile, JobState};
 use manyhands_protocol::message::{ToCoordinator, ToWorker};
-use manyhands_protocol::{BlobHash, Split, cut_segment};
+use manyhands_protocol::{BlobHash, Split, Tree, cut_segment};
 
 fn letters(tasks: std::ops::Range<u64>) -> Vec<u8> {
     tasks.map(|task| b'a' + (task % 26) as u8).collect()
@@ -15,35 +15,10 @@ async fn a_reduce_job_is_merged_in_order_and_finished() {
     let running = start().await;
     let mut worker = running.worker().await;
     let job = running.submit(guests::reduce(11)).await;
-    let header = worker.header().await;
-    assert_eq!(
-        (header.job, header.tasks, &header.params[..]),
-        (job.id, 11, &b"{}"[..])
-    );
-    let grant = worker.grant().await;
-    assert_eq!(grant.job, job.id);
-    let tree = manyhands_protocol::Tree::new(11).unwrap();
-    worker
-        .hand_in(grant.lease, grant.node, &letters(tree.range(grant.node)))
-        .await;
-    assert_eq!(
-        worker.socket.next().await.map(|(message, _)| message),
-        Some(ToWorker::Accepted {
-            lease: grant.lease,
-            node: grant.node
-        })
-    );
-    while running.client.job(job.id).await.unwrap().done < 11 {
-        match worker.socket.next().await.unwrap().0 {
-            ToWorker::Grant { lease, node, .. } => {
-                worker
-                    .hand_in(lease, node, &letters(tree.range(node)))
-                    .await;
-            }
-            ToWorker::Forget { .. } => break,
-            _ => {}
-        }
-    }
+    let tree = Tree::new(11).unwrap();
+    let accepted = worker.work(letters).await;
+    let tasks: u64 = accepted.iter().map(|node| tree.len(*node)).sum();
+    assert_eq!(tasks, 11, "{accepted:?}");
     let over = running.over(job.id).await;
     assert_eq!(running.result(job.id).await, b"abcdefghijk");
     let hash = BlobHash::of(b"abcdefghijk");
@@ -220,6 +195,7 @@ async fn a_session_is_resumed_and_the_newest_socket_wins() {
     let job = running.submit(guests::concat(1)).await;
     first.header().await;
     let grant = first.grant().await;
+    assert_eq!(grant.job, job.id);
     let mut again = hello();
     again.resume = Some(first.session);
     again.held = vec![grant.lease];
