@@ -21,6 +21,9 @@ const MAX_LINES = 100;
 /** How the SDK's panic handler begins its line. */
 const PANIC = 'panicked at ';
 
+// V8 gives ten frames otherwise, and a panic alone takes eight.
+Error.stackTraceLimit = 50;
+
 const jobs = new Map();
 const text = new TextDecoder();
 let share = 1;
@@ -307,12 +310,16 @@ function framesOf(error) {
 }
 
 function frameOf(line) {
-  // V8:           "at name (wasm://wasm/0123:wasm-function[12]:0x345)"
+  // V8:           "at module.name (wasm://wasm/module-0123:wasm-function[12]:0x345)"
   // SpiderMonkey: "name@http://…/slot.js:wasm-function[12]:0x345"
   const place = /wasm-function\[(\d+)\]:0x([0-9a-f]+)/.exec(line);
   if (place) {
-    const name = /^\s*at (.+) \(/.exec(line) || /^(.+?)@/.exec(line);
-    return [name ? name[1] : `function ${place[1]}`, `0x${place[2]}`];
+    const found = /^\s*at (.+) \(/.exec(line) || /^(.+?)@/.exec(line);
+    const module = /wasm:\/\/wasm\/(.+)-[0-9a-f]+:/.exec(line);
+    let name = found ? found[1] : '';
+    if (module) name = `${name}.`.replace(`${module[1]}.`, '').slice(0, -1);
+    if (name === '' || name.startsWith('wasm-function[')) name = `function ${place[1]}`;
+    return [name, `0x${place[2]}`];
   }
   // JavaScriptCore: "<?>.wasm-function[name]@[wasm code]"
   const named = /wasm-function\[(.+)\]@\[wasm code\]/.exec(line);

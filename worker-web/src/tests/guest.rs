@@ -5,7 +5,7 @@
 /// (stack), `m` (memory), `o` (reads outside its block), or never ends (`l`);
 /// `i` sums the lengths of the tasks' inputs and logs the last of them.
 pub(super) const WAT: &str = r#"
-(module
+(module $sums.wasm
   (import "manyhands" "log" (func $log (param i32 i32)))
   (import "manyhands" "input_len" (func $input_len (param i64) (result i64)))
   (import "manyhands" "input_read" (func $input_read (param i64 i64 i32 i32)))
