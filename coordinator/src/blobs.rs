@@ -10,7 +10,7 @@ use manyhands_protocol::api::BlobView;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{GetResult, ObjectStore, ObjectStoreExt};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub enum BlobError {
     /// The store behind the blobs does not work.
     #[error("the data folder: {0}")]
     Store(#[from] object_store::Error),
+    /// Another process has the folder.
+    #[error("another coordinator uses this data folder")]
+    InUse,
     /// More bytes than may come.
     #[error("more than {0} bytes; --max-upload allows more")]
     TooLarge(u64),
@@ -38,6 +41,8 @@ pub(crate) struct Blobs {
     root: PathBuf,
     names: AtomicU64,
     max_blob: u64,
+    /// Held locked: another coordinator would drop what is on its way here.
+    _lock: File,
 }
 
 /// A range of a local file: a whole blob, a segment of one, or a segment of an
@@ -75,6 +80,12 @@ impl Blobs {
     /// Opens the folder, creating it if it is not there; what was on its way
     /// when an earlier process died is dropped.
     pub(crate) fn open(root: &Path, max_blob: u64) -> Result<Self, BlobError> {
+        std::fs::create_dir_all(root)?;
+        let lock = File::create(root.join("lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => BlobError::InUse,
+            TryLockError::Error(error) => error.into(),
+        })?;
         let scratch = root.join(SCRATCH);
         if scratch.exists() {
             std::fs::remove_dir_all(&scratch)?;
@@ -88,6 +99,7 @@ impl Blobs {
             root,
             names: AtomicU64::new(0),
             max_blob,
+            _lock: lock,
         })
     }
 
@@ -243,7 +255,8 @@ mod tests {
         let place = blobs.place(hash).await.unwrap().unwrap();
         assert_eq!(place.read(2, 3).await.unwrap(), "cde");
         assert_eq!(blobs.put(b"abcdef").await.unwrap(), view);
-        assert_eq!(files_under(folder.path()), 1);
+        // Beside the blob there is the lock.
+        assert_eq!(files_under(folder.path()), 2);
     }
 
     #[tokio::test]
@@ -258,6 +271,6 @@ mod tests {
             "more than 8 bytes; --max-upload allows more"
         );
         drop(staging);
-        assert_eq!(files_under(folder.path()), 0);
+        assert_eq!(files_under(folder.path()), 1, "the lock");
     }
 }

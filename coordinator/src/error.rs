@@ -60,7 +60,9 @@ impl From<BlobError> for ApiError {
     fn from(error: BlobError) -> Self {
         match error {
             BlobError::TooLarge(_) => Self::TooLarge(error.to_string()),
-            BlobError::Io(_) | BlobError::Store(_) => Self::Unavailable(error.to_string()),
+            BlobError::Io(_) | BlobError::Store(_) | BlobError::InUse => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Submitting, listing, showing and cancelling jobs.
 
-use super::{Body, job_id, no_job};
+use super::{Body, Params, job_id, no_job};
 use crate::app::App;
 use crate::driver::Input;
 use crate::error::ApiError;
 use crate::inputs::InputPart;
 use crate::submit;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use manyhands_protocol::JobId;
@@ -62,7 +62,7 @@ pub(crate) struct Paging {
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    Query(paging): Query<Paging>,
+    Params(paging): Params<Paging>,
 ) -> Result<Json<JobPage>, ApiError> {
     let limit = paging.limit.unwrap_or(50).clamp(1, 500);
     let found = app.journal.page(paging.before.map(JobId), limit + 1).await;

@@ -12,7 +12,8 @@ use crate::error::ApiError;
 use crate::{page, sockets};
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -122,6 +123,23 @@ where
             Err(JsonRejection::BytesRejection(error)) => Err(ApiError::TooLarge(error.body_text())),
             Err(error) => Err(ApiError::BadInput(error.body_text())),
         }
+    }
+}
+
+/// A query whose errors are ours.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S, T> FromRequestParts<S> for Params<T>
+where
+    S: Send + Sync,
+    T: serde::de::DeserializeOwned,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        let Query(params) = query.map_err(|error| ApiError::BadInput(error.body_text()))?;
+        Ok(Self(params))
     }
 }
 

@@ -1,11 +1,11 @@
 //! A job's result: whole once it is done, its prefix before.
 
-use super::{job_id, jobs};
+use super::{Params, job_id, jobs};
 use crate::app::App;
 use crate::blobs::{BlobError, Place};
 use crate::error::ApiError;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -35,7 +35,7 @@ pub(crate) struct From {
 pub(crate) async fn result(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Query(From { from }): Query<From>,
+    Params(From { from }): Params<From>,
 ) -> Result<Response, ApiError> {
     let job = job_id(&id)?;
     let view = jobs::find(&app, job).await?;

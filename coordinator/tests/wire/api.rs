@@ -162,6 +162,8 @@ async fn what_is_not_there() {
         "not_found",
         "\"x\" is no job's number",
     );
+    let (status, code, message) = get("/api/v1/jobs?limit=all").await;
+    assert_eq!((status, &code[..]), (400, "bad_input"), "{message}");
     let text = "there is no /nothing under /api/v1; /api/v1/openapi.json lists what is";
     is(get("/api/v1/nothing").await, 404, "not_found", text);
     let hash = BlobHash::of(b"x");
@@ -353,7 +355,7 @@ async fn health_and_metrics() {
 }
 
 #[tokio::test]
-async fn an_occupied_port_is_one_line() {
+async fn what_a_coordinator_cannot_start_with_is_one_line() {
     let running = start().await;
     let folder = running.folder().join("other");
     let child = manyhands_engine::compute::Config {
@@ -374,7 +376,14 @@ async fn an_occupied_port_is_one_line() {
     );
     assert!(error.to_string().starts_with(&text), "{error}");
     config.listen.set_port(0);
-    let error = Coordinator::start(config).await.map(drop).unwrap_err();
+    let error = Coordinator::start(config.clone())
+        .await
+        .map(drop)
+        .unwrap_err();
     assert!(matches!(error, StartError::Compute { .. }), "{error}");
+    config.data = running.folder().join("data");
+    let error = Coordinator::start(config).await.map(drop).unwrap_err();
+    let text = "data: another coordinator uses this data folder";
+    assert!(error.to_string().ends_with(text), "{error}");
     running.close().await;
 }
