@@ -101,7 +101,7 @@ pub(crate) struct ResultWriter {
 
 enum Sink {
     Raw(Box<dyn Write + Send>),
-    Png(png::StreamWriter<'static, BufWriter<File>>),
+    Png(Box<png::StreamWriter<'static, BufWriter<File>>>),
 }
 
 /// Standard output where a person reads it: the prompt begins a line of its own.
@@ -160,9 +160,12 @@ impl ResultWriter {
         let sink = match picture(shape)
             .filter(|(w, h)| as_png && u64::from(*w) * u64::from(*h) * 4 == len)
         {
-            Some((width, height)) => Sink::Png(
-                png_writer(file, width, height).map_err(|source| Error::write(path, source))?,
-            ),
+            Some((width, height)) => {
+                let writer = png_writer(file, width, height);
+                Sink::Png(Box::new(
+                    writer.map_err(|source| Error::write(path, source))?,
+                ))
+            }
             None => Sink::Raw(Box::new(file)),
         };
         Ok(Self { sink, place })
