@@ -275,7 +275,7 @@ class Guest {
   /** The kind, the text and the frames of what a call threw. */
   failure(error) {
     if (error instanceof GuestError) return { kind: 'error', text: error.message, frames: [] };
-    const frames = framesOf(error);
+    const frames = framesOf(error, this.job.module);
     const message = String((error && error.message) || error);
     if (this.exports && this.exports.manyhands_oom && this.exports.manyhands_oom.value !== 0) {
       return { kind: 'memory', text: '', frames };
@@ -304,24 +304,38 @@ function part(what, bytes, offset, len) {
 }
 
 /** The guest's frames of a stack, innermost first, as `[name, offset]`. */
-function framesOf(error) {
+function framesOf(error, module) {
+  const prefix = `${moduleName(module)}.`;
   const lines = String((error && error.stack) || '').split('\n');
-  return lines.map(frameOf).filter(Boolean).slice(0, 32);
+  return lines
+    .map((line) => frameOf(line, prefix))
+    .filter(Boolean)
+    .slice(0, 32);
 }
 
-function frameOf(line) {
+function frameOf(line, prefix) {
   // V8:           "at module.name (wasm://wasm/module-0123:wasm-function[12]:0x345)"
-  // SpiderMonkey: "name@http://…/slot.js:wasm-function[12]:0x345"
+  // SpiderMonkey: "module.name@http://…/slot.js:wasm-function[12]:0x345"
   const place = /wasm-function\[(\d+)\]:0x([0-9a-f]+)/.exec(line);
   if (place) {
     const found = /^\s*at (.+) \(/.exec(line) || /^(.+?)@/.exec(line);
-    const module = /wasm:\/\/wasm\/(.+)-[0-9a-f]+:/.exec(line);
     let name = found ? found[1] : '';
-    if (module) name = `${name}.`.replace(`${module[1]}.`, '').slice(0, -1);
+    // A function without a name may be called by its module's.
+    if (prefix !== '.' && `${name}.`.startsWith(prefix)) name = name.slice(prefix.length);
     if (name === '' || name.startsWith('wasm-function[')) name = `function ${place[1]}`;
     return [name, `0x${place[2]}`];
   }
   // JavaScriptCore: "<?>.wasm-function[name]@[wasm code]"
   const named = /wasm-function\[(.+)\]@\[wasm code\]/.exec(line);
   return named ? [named[1], ''] : null;
+}
+
+/** What the name section calls the module, which engines put before names. */
+function moduleName(module) {
+  const [section] = WebAssembly.Module.customSections(module, 'name');
+  if (!section) return '';
+  const bytes = new Uint8Array(section);
+  // Subsection 0: its length, then the name's; both below 128 for any sane name.
+  if (bytes[0] !== 0 || bytes[1] > 127 || bytes[2] > 127) return '';
+  return text.decode(bytes.subarray(3, 3 + bytes[2]));
 }

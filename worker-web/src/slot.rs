@@ -55,11 +55,9 @@ pub(crate) struct Slot {
     worker: Worker,
     /// Jobs it has been sent.
     knows: Vec<JobId>,
-    /// Kept because the worker calls them.
-    _handlers: (
-        Closure<dyn FnMut(MessageEvent)>,
-        Closure<dyn FnMut(JsValue)>,
-    ),
+    // Kept because the worker calls them.
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+    _on_error: Closure<dyn FnMut(JsValue)>,
 }
 
 impl Slot {
@@ -85,7 +83,8 @@ impl Slot {
         let slot = Self {
             worker,
             knows: Vec::new(),
-            _handlers: (message, error),
+            _on_message: message,
+            _on_error: error,
         };
         slot.post(&Order::share(share));
         Ok(slot)

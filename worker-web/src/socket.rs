@@ -21,12 +21,10 @@ pub(crate) enum SocketEvent {
 #[derive(Debug)]
 pub(crate) struct Socket {
     socket: WebSocket,
-    /// Kept because the socket calls them.
-    _handlers: (
-        Closure<dyn FnMut()>,
-        Closure<dyn FnMut()>,
-        Closure<dyn FnMut(MessageEvent)>,
-    ),
+    // Kept because the socket calls them.
+    _on_open: Closure<dyn FnMut()>,
+    _on_close: Closure<dyn FnMut()>,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
 }
 
 impl Socket {
@@ -53,7 +51,9 @@ impl Socket {
         socket.set_onmessage(Some(message.as_ref().unchecked_ref()));
         Ok(Self {
             socket,
-            _handlers: (opened, closed, message),
+            _on_open: opened,
+            _on_close: closed,
+            _on_message: message,
         })
     }
 

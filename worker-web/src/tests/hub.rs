@@ -6,6 +6,7 @@ use super::mailbox::Mailbox;
 use super::slots::slot_url;
 use crate::orders::set;
 use crate::{Hub, Settings};
+use bytes::Bytes;
 use js_sys::{Function, Object, Reflect};
 use manyhands_protocol::message::{EngineKind, JobHeader, SegmentRef, ToCoordinator, ToWorker};
 use manyhands_protocol::{BlobHash, FailureKind, Incarnation, JobId, LeaseId, MergeMode, Node};
@@ -100,27 +101,31 @@ fn header(params: &str, split: Option<Split>, task_timeout_ms: u64) -> ToWorker 
     })
 }
 
-async fn serve(coordinator: &Coordinator, blobs: &[&[u8]]) {
-    for _ in blobs {
-        let needed = |message, _| match message {
-            ToCoordinator::Need(hashes) => Some(hashes),
-            _ => None,
+/// Serves what the hub needs until it sends a partial or a failure.
+async fn outcome(coordinator: &Coordinator, blobs: &[&[u8]]) -> (ToCoordinator, Bytes) {
+    loop {
+        let Done::Sent(message, bulk) = coordinator.done.next().await else {
+            panic!("the hub hung up");
         };
-        for hash in coordinator.hear(needed).await {
-            let bytes = blobs.iter().find(|bytes| BlobHash::of(bytes) == hash);
-            let bytes = bytes.expect("a blob that was named");
-            let total = bytes.len() as u64;
-            let offset = 0;
-            coordinator.say_with(
-                &ToWorker::Blob {
-                    hash,
-                    offset,
-                    total,
-                },
-                bytes,
-            );
+        match message {
+            ToCoordinator::Need(hashes) => serve(coordinator, blobs, &hashes),
+            ToCoordinator::Partial { .. } | ToCoordinator::Failed { .. } => return (message, bulk),
+            _ => {}
         }
-        return;
+    }
+}
+
+fn serve(coordinator: &Coordinator, blobs: &[&[u8]], hashes: &[BlobHash]) {
+    for hash in hashes.iter().copied() {
+        let bytes = blobs.iter().find(|bytes| BlobHash::of(bytes) == hash);
+        let bytes = bytes.expect("a blob that was named");
+        let (offset, total) = (0, bytes.len() as u64);
+        let piece = ToWorker::Blob {
+            hash,
+            offset,
+            total,
+        };
+        coordinator.say_with(&piece, bytes);
     }
 }
 
@@ -141,12 +146,15 @@ async fn a_block_goes_from_grant_to_partial() {
         inputs: vec![],
     };
     coordinator.say(&grant(lease(1), node));
-    serve(&coordinator, &[&guest::module()]).await;
-    let partial = |message, bulk| match message {
-        ToCoordinator::Partial { lease, node, .. } => Some((lease, node, bulk)),
-        _ => None,
+    let (message, bytes) = outcome(&coordinator, &[&guest::module()]).await;
+    let ToCoordinator::Partial {
+        lease: from,
+        node: of,
+        ..
+    } = message
+    else {
+        panic!("{message:?}");
     };
-    let (from, of, bytes) = coordinator.hear(partial).await;
     let expected: u64 = (192..256).sum();
     assert_eq!(
         (from, of, &bytes[..]),
@@ -198,33 +206,11 @@ async fn inputs_are_cut_and_reach_their_tasks() {
         node: Node::new(1, 0).unwrap(),
         inputs: vec![segment],
     });
-    let module = guest::module();
-    let partial = loop {
-        let Done::Sent(message, bulk) = coordinator.done.next().await else {
-            panic!("the hub hung up");
-        };
-        match message {
-            ToCoordinator::Need(hashes) => {
-                for hash in hashes {
-                    let known = [&module[..], &lines[..]];
-                    let bytes = known.into_iter().find(|bytes| BlobHash::of(bytes) == hash);
-                    let bytes = bytes.expect("a blob that was named");
-                    let total = bytes.len() as u64;
-                    coordinator.say_with(
-                        &ToWorker::Blob {
-                            hash,
-                            offset: 0,
-                            total,
-                        },
-                        bytes,
-                    );
-                }
-            }
-            ToCoordinator::Partial { .. } => break bulk,
-            ToCoordinator::Failed { failure, .. } => panic!("{failure:?}"),
-            _ => {}
-        }
-    };
+    let (message, partial) = outcome(&coordinator, &[&guest::module(), lines]).await;
+    assert!(
+        matches!(message, ToCoordinator::Partial { .. }),
+        "{message:?}"
+    );
     assert_eq!(
         &partial[..],
         12u64.to_le_bytes(),
@@ -245,12 +231,15 @@ async fn an_endless_task_is_named_and_the_tab_goes_on() {
         node,
         inputs: vec![],
     });
-    serve(&coordinator, &[&guest::module()]).await;
-    let failed = |message, _| match message {
-        ToCoordinator::Failed { node, failure, .. } => Some((node, failure)),
-        _ => None,
+    let (message, _) = outcome(&coordinator, &[&guest::module()]).await;
+    let ToCoordinator::Failed {
+        node: guilty,
+        failure,
+        ..
+    } = message
+    else {
+        panic!("{message:?}");
     };
-    let (guilty, failure) = coordinator.hear(failed).await;
     assert_eq!((guilty, failure.kind), (node, FailureKind::Timeout));
     assert!(failure.message.contains("300 ms"), "{failure:?}");
 }
