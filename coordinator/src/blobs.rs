@@ -30,7 +30,7 @@ pub enum BlobError {
     #[error("another coordinator uses this data folder")]
     InUse,
     /// More bytes than may come.
-    #[error("more than {0} bytes; --max-upload allows more")]
+    #[error("more than {0} bytes, which is the most this coordinator takes")]
     TooLarge(u64),
 }
 
@@ -268,7 +268,7 @@ mod tests {
         let refused = staging.write(b"9").await.unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "more than 8 bytes; --max-upload allows more"
+            "more than 8 bytes, which is the most this coordinator takes"
         );
         drop(staging);
         assert_eq!(files_under(folder.path()), 1, "the lock");
