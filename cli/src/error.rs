@@ -138,9 +138,6 @@ pub(crate) enum Error {
         "the coordinator has closed by itself: its data folder cannot be written any more (see above)"
     )]
     CoordinatorEnded,
-    /// Another coordinator has the folder.
-    #[error("{} is in use by another coordinator: choose another folder with --data", .folder.display())]
-    DataInUse { folder: PathBuf },
     /// Nowhere to keep data.
     #[error("this system names no folder for data: choose one with --data")]
     NoDataFolder,
@@ -213,7 +210,6 @@ impl Error {
             Self::Occupied { .. }
             | Self::Coordinator(_)
             | Self::CoordinatorEnded
-            | Self::DataInUse { .. }
             | Self::StartWorker(native::StartError::Child(_))
             | Self::Worker(_)
             | Self::WorkerEnded { .. } => Exit::Io,

@@ -27,7 +27,7 @@ pub enum BlobError {
     #[error("the data folder: {0}")]
     Store(#[from] object_store::Error),
     /// Another process has the folder.
-    #[error("another coordinator uses this data folder")]
+    #[error("another coordinator uses it; choose another folder with --data")]
     InUse,
     /// More bytes than may come.
     #[error("more than {0} bytes, which is the most this coordinator takes")]

@@ -59,6 +59,8 @@ fn bind(module: &Path, package: &Path) -> Result<()> {
         .input_path(module)
         .web(true)?
         .typescript(false)
+        // Names would be a quarter of what a volunteer downloads.
+        .remove_name_section(true)
         .remove_producers_section(true)
         .generate(package)
         .with_context(|| format!("wasm-bindgen refuses {}", module.display()))?;

@@ -7,9 +7,8 @@ use crate::print;
 use clap::Args;
 use manyhands_coordinator::{Config, Coordinator, DEFAULT_LISTEN};
 use serde_json::json;
-use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Start a coordinator: it hands out the work and serves the page for volunteers
 #[derive(Args)]
@@ -53,7 +52,6 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
         let data = self.data_folder()?;
-        let _lock = lock(&data)?;
         let config = Config {
             listen: self.listen,
             key: self.key.clone(),
@@ -98,37 +96,4 @@ fn welcome(coordinator: &Coordinator) -> String {
         text.push_str(&format!("  authors need     MANYHANDS_KEY={key}\n"));
     }
     text
-}
-
-/// Keeps other coordinators out of the folder as long as the file is open.
-fn lock(folder: &Path) -> Result<File, Error> {
-    let path = folder.join("lock");
-    let opened = std::fs::create_dir_all(folder).and_then(|()| File::create(&path));
-    let file = opened.map_err(|source| Error::write(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::DataInUse {
-            folder: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(Error::write(&path, source)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_belongs_to_one_coordinator() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
-        let first = lock(&data).unwrap();
-        let error = lock(&data).unwrap_err().to_string();
-        assert!(
-            error.ends_with("is in use by another coordinator: choose another folder with --data"),
-            "{error}"
-        );
-        drop(first);
-        lock(&data).unwrap();
-    }
 }
