@@ -22,7 +22,10 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn build() -> Result<()> {
     let module = run::step("build the page's worker", compile)?;
     let package = workspace::root().join("www/pkg");
-    if is_newer(&package.join(STAMP), &module) {
+    let stamp = package.join(STAMP);
+    // How the module is bound stands in this very program.
+    let xtask = std::env::current_exe().context("cannot find this program's own file")?;
+    if is_newer(&stamp, &module) && is_newer(&stamp, &xtask) {
         return Ok(());
     }
     bind(&module, &package)?;
@@ -59,6 +62,8 @@ fn bind(module: &Path, package: &Path) -> Result<()> {
         .input_path(module)
         .web(true)?
         .typescript(false)
+        // hub.js leaves it to the module to find its Wasm beside itself.
+        .omit_default_module_path(false)
         // Names would be a quarter of what a volunteer downloads.
         .remove_name_section(true)
         .remove_producers_section(true)
