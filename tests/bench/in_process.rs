@@ -1,10 +1,10 @@
 //! The base of all ratios: the same module on rayon threads of one process,
 //! with the runtime that the compute child uses and nothing around it.
 
-use crate::jobs::Job;
 use manyhands_engine::runtime::{Guest, Inputs, Program, Runtime, SLOT_STACK, Settings, Silent};
 use manyhands_protocol::limits::DEFAULT_MEMORY;
 use manyhands_protocol::{MergeMode, MergeTree, Node, Sequence, Step, Tree};
+use manyhands_tests::jobs::Job;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;

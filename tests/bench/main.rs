@@ -5,17 +5,13 @@
 //! Rounds are interleaved, so that a machine that drifts (by 13 % where this was
 //! written) drifts for all; each figure is a ratio of medians over the rounds.
 
-#[path = "../e2e/cluster.rs"]
-mod cluster;
 mod in_process;
-#[path = "../e2e/jobs.rs"]
-mod jobs;
 mod round_trip;
 mod table;
 
-use cluster::Cluster;
-use jobs::Job;
 use manyhands_tests::browser::{Browser, Engine, Tab};
+use manyhands_tests::cluster::Cluster;
+use manyhands_tests::jobs::Job;
 use manyhands_tests::process::Process;
 use serde_json::json;
 use std::time::{Duration, Instant};

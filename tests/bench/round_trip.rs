@@ -2,12 +2,12 @@
 //! acknowledgement, by a worker that computes nothing.
 
 use crate::Plan;
-use crate::cluster::Cluster;
-use crate::jobs::Job;
 use crate::table::{median, milliseconds};
 use futures_util::{SinkExt, StreamExt};
 use manyhands_protocol::message::{EngineKind, Hello, ToCoordinator, ToWorker};
 use manyhands_protocol::{LeaseId, Node, PROTOCOL_VERSION, codec};
+use manyhands_tests::cluster::Cluster;
+use manyhands_tests::jobs::Job;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

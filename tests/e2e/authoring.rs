@@ -1,7 +1,7 @@
 //! What an author does: run without a coordinator, check, and begin a guest.
 
-use crate::jobs::Job;
 use manyhands_tests::files;
+use manyhands_tests::jobs::Job;
 use manyhands_tests::process::Process;
 use serde_json::{Value, json};
 use std::fs;

@@ -1,9 +1,9 @@
 //! Guests that fail in every way there is: the job fails naming the one task,
 //! workers and other jobs go on.
 
-use crate::cluster::{Cluster, PATIENCE, shown_name};
-use crate::jobs::Job;
 use manyhands_tests::browser::{Browser, Engine};
+use manyhands_tests::cluster::{Cluster, PATIENCE, shown_name};
+use manyhands_tests::jobs::Job;
 use serde_json::json;
 
 fn misbehaving(how: &str) -> Job {

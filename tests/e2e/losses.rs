@@ -1,8 +1,8 @@
 //! Workers that die, tabs that close, workers that leave: the same bytes.
 
-use crate::cluster::{Cluster, shown_name};
-use crate::jobs::Job;
 use manyhands_tests::browser::{Browser, Engine};
+use manyhands_tests::cluster::{Cluster, shown_name};
+use manyhands_tests::jobs::Job;
 use manyhands_tests::process::Signal;
 
 #[tokio::test(flavor = "multi_thread")]

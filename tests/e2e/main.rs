@@ -3,9 +3,7 @@
 //! whoever did it.
 
 mod authoring;
-mod cluster;
 mod guests_that_fail;
-mod jobs;
 mod losses;
 mod many_workers;
 mod same_bytes;

@@ -1,9 +1,9 @@
 //! A thousand idle workers on real sockets: what they cost the coordinator.
 
-use crate::cluster::Cluster;
 use futures_util::{SinkExt, StreamExt};
 use manyhands_protocol::message::{EngineKind, Hello, ToCoordinator, ToWorker};
 use manyhands_protocol::{PROTOCOL_VERSION, codec};
+use manyhands_tests::cluster::Cluster;
 use tokio_tungstenite::tungstenite::Message;
 
 const WORKERS: usize = 1000;

@@ -1,9 +1,9 @@
 //! The same job by one thread, by native workers, by each browser's engine, and
 //! by all of them together: the same bytes.
 
-use crate::cluster::{Cluster, shown_name};
-use crate::jobs::Job;
 use manyhands_tests::browser::{Browser, Engine};
+use manyhands_tests::cluster::{Cluster, shown_name};
+use manyhands_tests::jobs::Job;
 
 /// The three kinds of job: reduce, concat, reduce over an input. Each is about
 /// two seconds of one thread, so that it comes in several blocks.

@@ -1,9 +1,11 @@
-//! What end-to-end tests are made of: processes of the real binary and real
-//! browsers, both gone when their handle is. The tests of the system itself lie
-//! beside `src/`; nothing here knows what a job is.
+//! What end-to-end tests and measurements are made of: processes of the real
+//! binary and real browsers, both gone when their handle is; whole clusters of
+//! them, and jobs to give them. The tests of the system itself lie beside `src/`.
 
 pub mod browser;
+pub mod cluster;
 pub mod files;
 pub mod group;
+pub mod jobs;
 pub mod port;
 pub mod process;

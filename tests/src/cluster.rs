@@ -1,11 +1,11 @@
 //! A coordinator with its workers and tabs, all real processes.
 
+use crate::browser::{Browser, Engine, Tab};
+use crate::files;
 use crate::jobs::Job;
+use crate::process::Process;
 use manyhands_client::Client;
 use manyhands_protocol::api::{JobView, WorkerView};
-use manyhands_tests::browser::{Browser, Engine, Tab};
-use manyhands_tests::files;
-use manyhands_tests::process::Process;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -14,30 +14,39 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 /// How long a thing that takes a second may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running coordinator in a folder of its own.
-pub(crate) struct Cluster {
-    pub(crate) url: String,
-    pub(crate) client: Client,
-    pub(crate) coordinator: Process,
+pub struct Cluster {
+    /// Where it listens, without a slash at the end.
+    pub url: String,
+    /// Talks to it.
+    pub client: Client,
+    /// Its process.
+    pub coordinator: Process,
     folder: TempDir,
 }
 
 /// A job that `manyhands run` follows.
-pub(crate) struct Running {
+pub struct Running {
     process: Process,
     out: PathBuf,
 }
 
 /// What a job came to.
-pub(crate) struct Outcome {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) job: JobView,
+pub struct Outcome {
+    /// The result.
+    pub bytes: Vec<u8>,
+    /// The job at its end.
+    pub job: JobView,
 }
 
 impl Cluster {
-    pub(crate) async fn start() -> Self {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// As everything here does, when the system does not do what a test needs.
+    pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data").display().to_string();
         let arguments = ["coordinator", "--listen", "127.0.0.1:0", "--data", &data];
@@ -56,7 +65,7 @@ impl Cluster {
     }
 
     /// A native worker, once it is connected.
-    pub(crate) async fn worker(&self, name: &str, threads: u16) -> Process {
+    pub async fn worker(&self, name: &str, threads: u16) -> Process {
         let threads = threads.to_string();
         let cache = self.folder.path().join("cache").display().to_string();
         let arguments = [
@@ -78,7 +87,7 @@ impl Cluster {
     }
 
     /// A tab that lends `threads` threads, once it is connected.
-    pub(crate) async fn tab(&self, browser: &Browser, threads: u16) -> Tab {
+    pub async fn tab(&self, browser: &Browser, threads: u16) -> Tab {
         let url = format!("{}/?auto=1&threads={threads}", self.url);
         let tab = browser.open(&url).await.unwrap();
         tab.wait_until("document.body.dataset.worker", PATIENCE)
@@ -88,7 +97,7 @@ impl Cluster {
     }
 
     /// Submits and follows a job as an author does.
-    pub(crate) fn run(&self, job: &Job, more: &[&str]) -> Running {
+    pub fn run(&self, job: &Job, more: &[&str]) -> Running {
         // Each run saves to a file of its own.
         let (_, out) = tempfile::NamedTempFile::new_in(self.folder.path())
             .unwrap()
@@ -111,7 +120,7 @@ impl Cluster {
     }
 
     /// Waits until something holds of the coordinator's view.
-    pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn(&Client) -> bool) {
+    pub async fn until(&self, what: &str, holds: impl AsyncFn(&Client) -> bool) {
         let mut ticks = tokio::time::interval(Duration::from_millis(25));
         let poll = async {
             while !holds(&self.client).await {
@@ -123,7 +132,7 @@ impl Cluster {
     }
 
     /// Waits until the newest job is under way: some, and not most, of it done.
-    pub(crate) async fn until_under_way(&self) {
+    pub async fn until_under_way(&self) {
         self.until("the job is under way", async |client| {
             let page = client.jobs(None, 1).await.unwrap();
             page.jobs.first().is_some_and(|job| job.done > 0)
@@ -132,7 +141,7 @@ impl Cluster {
     }
 
     /// The worker of this name.
-    pub(crate) async fn worker_view(&self, name: &str) -> Option<WorkerView> {
+    pub async fn worker_view(&self, name: &str) -> Option<WorkerView> {
         let workers = self.client.workers().await.unwrap();
         workers.into_iter().find(|worker| worker.name == name)
     }
@@ -140,7 +149,7 @@ impl Cluster {
 
 impl Running {
     /// Waits for the result.
-    pub(crate) async fn outcome(mut self) -> Outcome {
+    pub async fn outcome(mut self) -> Outcome {
         let status = self.process.wait().await.unwrap();
         let printed = self.process.printed();
         assert!(status.success(), "{status}: {printed}");
@@ -154,7 +163,7 @@ impl Running {
 
     /// Waits for the end of a job that fails: its exit code and what was
     /// printed.
-    pub(crate) async fn failure(mut self) -> (Option<i32>, String) {
+    pub async fn failure(mut self) -> (Option<i32>, String) {
         let status = self.process.wait().await.unwrap();
         (status.code(), self.process.printed())
     }
@@ -162,16 +171,16 @@ impl Running {
 
 /// The one JSON object among what was printed on both streams.
 fn answer(printed: &str) -> Value {
-    let lines = printed.lines().filter(|line| line.starts_with('{'));
+    let mut lines = printed.lines().filter(|line| line.starts_with('{'));
     let last = lines
-        .last()
+        .next_back()
         .unwrap_or_else(|| panic!("no answer in: {printed}"));
     serde_json::from_str(last).unwrap()
 }
 
 impl Outcome {
     /// Asserts the bytes without printing megabytes of them.
-    pub(crate) fn assert_bytes(&self, expected: &[u8], how: &str) {
+    pub fn assert_bytes(&self, expected: &[u8], how: &str) {
         let differ = self.bytes.iter().zip(expected).position(|(a, b)| a != b);
         let lengths = (self.bytes.len(), expected.len());
         assert!(
@@ -182,7 +191,7 @@ impl Outcome {
     }
 
     /// Asserts that a worker whose name holds `part` has computed some of it.
-    pub(crate) fn assert_helped(&self, part: &str) {
+    pub fn assert_helped(&self, part: &str) {
         let helped = self
             .job
             .contributions
@@ -193,7 +202,7 @@ impl Outcome {
 }
 
 /// The name under which a browser's tab is shown.
-pub(crate) fn shown_name(engine: Engine) -> &'static str {
+pub fn shown_name(engine: Engine) -> &'static str {
     match engine {
         Engine::Chromium => "Chrom",
         Engine::Firefox => "Firefox",

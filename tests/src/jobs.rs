@@ -1,11 +1,11 @@
 //! The jobs that the tests run, and what they come to in one thread of one
 //! process.
 
+use crate::files;
 use manyhands_engine::reference;
 use manyhands_engine::runtime::{SLOT_STACK, Segment, Sink};
 use manyhands_protocol::limits::DEFAULT_MEMORY;
 use manyhands_protocol::{Split, segments_of};
-use manyhands_tests::files;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,9 +14,11 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A job as an author would submit it.
-pub(crate) struct Job {
-    pub(crate) guest: &'static str,
-    pub(crate) params: Value,
+pub struct Job {
+    /// The library's name.
+    pub guest: &'static str,
+    /// Its parameters.
+    pub params: Value,
     /// One input file, in a folder that goes with the job.
     input: Option<(TempDir, PathBuf)>,
 }
@@ -30,7 +32,9 @@ impl Sink for Nowhere {
 }
 
 impl Job {
-    pub(crate) fn new(guest: &'static str, params: Value) -> Self {
+    /// A job without an input.
+    #[must_use]
+    pub fn new(guest: &'static str, params: Value) -> Self {
         Self {
             guest,
             params,
@@ -39,14 +43,14 @@ impl Job {
     }
 
     /// Monte Carlo, `reduce`: about `millions` / 200 seconds of one thread.
-    pub(crate) fn pi(millions: u64) -> Self {
+    pub fn pi(millions: u64) -> Self {
         let params =
             json!({ "samples": millions * 1_000_000, "samples_per_task": 100_000, "seed": 11 });
         Self::new("pi", params)
     }
 
     /// A picture, `concat`, whose rows differ much in what they cost.
-    pub(crate) fn mandelbrot(size: u32) -> Self {
+    pub fn mandelbrot(size: u32) -> Self {
         Self::new(
             "mandelbrot",
             json!({ "width": size, "height": size, "iterations": 1500, "samples": 1 }),
@@ -54,7 +58,7 @@ impl Job {
     }
 
     /// `reduce` over an input, with a `HashMap` in its partials.
-    pub(crate) fn wordcount(mebibytes: usize) -> Self {
+    pub fn wordcount(mebibytes: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("text.txt");
         fs::write(&path, text(mebibytes << 20)).unwrap();
@@ -67,12 +71,12 @@ impl Job {
     }
 
     /// The module's file.
-    pub(crate) fn module(&self) -> PathBuf {
+    pub fn module(&self) -> PathBuf {
         files::guest(self.guest)
     }
 
     /// The options of `manyhands run` and `manyhands check`.
-    pub(crate) fn options(&self) -> Vec<String> {
+    pub fn options(&self) -> Vec<String> {
         let mut options = vec!["--params".to_owned(), self.params.to_string()];
         if let Some((_, path)) = &self.input {
             options.extend(["--input".to_owned(), path.display().to_string()]);
@@ -81,7 +85,7 @@ impl Job {
     }
 
     /// The result in one thread of this process.
-    pub(crate) fn expected(&self) -> Vec<u8> {
+    pub fn expected(&self) -> Vec<u8> {
         let job = reference::Job {
             wasm: fs::read(self.module()).unwrap().into(),
             // `serde_json::Value` keeps its keys sorted: the canonical form.
