@@ -1,12 +1,11 @@
 //! `cargo xtask bench`: the same module in one process, through a coordinator
 //! and a native worker, and in a Chromium tab, side by side in one run; then
-//! what tiny tasks and one block's round trip cost.
+//! what tiny tasks cost.
 //!
 //! Rounds are interleaved, so that a machine that drifts (by 13 % where this was
 //! written) drifts for all; each figure is a ratio of medians over the rounds.
 
 mod in_process;
-mod round_trip;
 mod table;
 
 use manyhands_tests::browser::{Browser, Engine, Tab};
@@ -71,7 +70,6 @@ fn main() {
         let picture = json!({ "width": 2048, "height": 2048, "iterations": iterations, "samples": 1 });
         compare("mandelbrot", &Job::new("mandelbrot", picture), threads, &plan).await;
         tiny_tasks(threads, &plan).await;
-        round_trip::measure(&plan).await;
     });
 }
 
