@@ -43,11 +43,12 @@ function makeEntry() {
   const name = element('span', 'job-name');
   const state = element('span', 'job-state');
   const bar = element('progress');
+  const note = element('p', 'job-note');
   const who = element('p', 'job-who');
   bar.max = 1;
   head.append(name, state);
-  root.append(head, bar, who);
-  return { root, name, state, bar, who };
+  root.append(head, bar, note, who);
+  return { root, name, state, bar, note, who };
 }
 
 function fill(entry, job, me) {
@@ -57,7 +58,17 @@ function fill(entry, job, me) {
   entry.bar.hidden = job.state === 'failed' || job.state === 'cancelled';
   entry.bar.value = job.state === 'done' || job.tasks === 0 ? 1 : job.done / job.tasks;
   entry.bar.setAttribute('aria-label', `${job.name}: ${stateOf(job)}`);
+  entry.root.toggleAttribute('data-waiting', Boolean(job.waiting));
+  setText(entry.note, noteOf(job));
+  entry.note.hidden = entry.note.textContent === '';
   showHelpers(entry.who, job.contributions, me);
+  entry.who.hidden = entry.who.textContent === '';
+}
+
+/** What its author, or a helper, should know of it. */
+function noteOf(job) {
+  if (job.state === 'failed') return job.failure.message.split('\n', 1)[0];
+  return job.waiting ? `${job.waiting.charAt(0).toUpperCase()}${job.waiting.slice(1)}.` : '';
 }
 
 function stateOf(job) {

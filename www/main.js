@@ -8,6 +8,11 @@ import { Wakefulness, watchBattery } from './power.js';
 
 /** How often to look at the jobs, in milliseconds. */
 const LOOK_MS = 1500;
+/** How long an answer may take: no look may stop all later ones. */
+const ANSWER_MS = 10_000;
+/** How often an idle worker asks whether it is left out, and why: the list of
+ * all workers may be long. */
+const ASK_MS = 10_000;
 /** How long a stop may take to hand in what is nearly done, in milliseconds. */
 const PARTING_MS = 1000;
 
@@ -25,6 +30,12 @@ let pausedByPerson = false;
 /** The last session's last status, for the farewell. */
 let farewell = null;
 let retryAt = null;
+/** What the coordinator last said of itself, of the jobs, and of this worker. */
+let crowd = null;
+let quarantine = null;
+let askedAt = -Infinity;
+/** The coordinator's version when this page was loaded. */
+let version = null;
 /** The page was put aside while it computed. */
 let aside = false;
 /** What sessions before this one did. */
@@ -106,6 +117,8 @@ function tellPause() {
 function start() {
   if (hub) return;
   farewell = null;
+  quarantine = null;
+  askedAt = -Infinity;
   plot.restart();
   status = { state: 'connecting', blocks: 0, tasks: 0, ran: 0, worker: null, token: null };
   const started = new Worker('hub.js', { type: 'module' });
@@ -212,14 +225,14 @@ function words(now) {
     case 'connecting':
       return 'Connecting…';
     case 'waiting':
-      return 'Connected. Waiting for something to compute.';
+      return quarantine ? 'Connected, and left out for now.' : 'Connected. Waiting for something to compute.';
     case 'computing':
       return status.jobName ? `Computing for “${status.jobName}”.` : 'Computing.';
     case 'paused':
       return pausedByPerson ? 'Paused.' : 'Paused while on battery.';
     case 'offline': {
-      const reason = status.reason ? `${capital(status.reason)}. ` : 'Connection lost. ';
-      return `${reason}Trying again by itself.`;
+      const lost = status.worker === null ? 'the coordinator does not answer' : 'connection lost';
+      return `${capital(status.reason || lost)}. Trying again by itself`;
     }
     case 'stopping':
       return 'Stopping…';
@@ -234,6 +247,11 @@ function capital(text) {
   return text.charAt(0).toUpperCase() + text.slice(1).replace(/\.$/, '');
 }
 
+/** The text as a sentence's end. */
+function end(text) {
+  return `${text.replace(/\.$/, '')}.`;
+}
+
 function show() {
   const now = state();
   const { dataset } = document.body;
@@ -246,13 +264,43 @@ function show() {
   dataset.worker = last.worker || '';
   dataset.job = (hub && last.job) || '';
   setText($('state'), words(now));
-  setText($('go'), !hub ? (farewell ? 'Lend a hand again' : 'Lend a hand') : pausedByPerson ? 'Go on' : 'Pause');
-  $('go').disabled = now === 'stopping';
-  $('stop').hidden = !hub || now === 'stopping';
+  setText($('go'), goWords());
+  // Not `disabled`, which would take the focus from who uses the keyboard.
+  $('go').setAttribute('aria-disabled', now === 'stopping');
+  const over = !hub || now === 'stopping';
+  if (over && document.activeElement === $('stop')) $('go').focus();
+  $('stop').hidden = over;
   setText($('job'), (now === 'computing' && last.jobName) || '–');
   setText($('tasks'), count(tasks));
   setText($('blocks'), count(blocks));
   wakefulness.set(now === 'computing' || now === 'waiting');
+}
+
+function goWords() {
+  if (!hub) return farewell ? 'Lend a hand again' : 'Lend a hand';
+  if (pausedByPerson) return 'Go on';
+  return isPaused() ? 'Go on all the same' : 'Pause';
+}
+
+/** What keeps anybody, or this browser, from computing. */
+function showNotice() {
+  const text = noticeWords();
+  setText($('notice'), text);
+  $('notice').hidden = text === '';
+}
+
+function noticeWords() {
+  if (!crowd) return '';
+  if (crowd.version !== version) {
+    return 'The coordinator has been updated. If this page stays idle, reload it.';
+  }
+  if (crowd.trouble) {
+    return `No work is handed out at the moment: ${end(crowd.trouble)} Nothing is lost, and it will go on by itself.`;
+  }
+  if (quarantine) {
+    return `This browser is left out for a while: ${end(quarantine)} Lending fewer threads may help: each gets more memory.`;
+  }
+  return '';
 }
 
 /** Twice a second: what changes by itself. */
@@ -261,7 +309,8 @@ function tick() {
   if (hub && status) plot.sample(status.ran, status.state === 'computing');
   setText($('rate'), hub ? speed(plot.rate) : '–');
   const left = retryAt === null ? 0 : retryAt - performance.now();
-  $('state').dataset.retry = left > 900 ? `in ${duration(left)}` : '';
+  const wait = left > 900 ? ` in ${duration(left)}.` : '.';
+  $('state').dataset.retry = state() === 'offline' ? wait : '';
 }
 
 function setText(place, text) {
@@ -270,22 +319,49 @@ function setText(place, text) {
 
 // What others do.
 
+let nextLook = null;
+let looking = false;
+
 async function look() {
+  if (looking) return;
+  looking = true;
+  clearTimeout(nextLook);
   if (!document.hidden) {
     try {
-      const [jobs, crowd] = await Promise.all([ask('jobs'), ask('status')]);
-      jobList.show(jobs.jobs, status && status.worker);
-      gallery.show(jobs.jobs);
-      setText($('crowd'), crowdWords(crowd));
+      const [page, now] = await Promise.all([ask('jobs'), ask('status')]);
+      crowd = now;
+      version ??= now.version;
+      jobList.show(page.jobs, status && status.worker);
+      gallery.show(page.jobs);
+      setText($('crowd'), crowdWords(now));
+      await askAboutMe();
     } catch {
+      crowd = null;
       setText($('crowd'), 'The coordinator does not answer.');
     }
+    showNotice();
   }
-  setTimeout(look, LOOK_MS);
+  nextLook = setTimeout(look, LOOK_MS);
+  looking = false;
+}
+
+/** Is this worker left out? Only asked while it has nothing to do though there
+ * are jobs. */
+async function askAboutMe() {
+  const idle = hub && status.state === 'waiting' && crowd.running > 0;
+  const before = quarantine;
+  if (!idle) {
+    quarantine = null;
+  } else if (performance.now() - askedAt >= ASK_MS) {
+    askedAt = performance.now();
+    const me = (await ask('workers')).find((worker) => String(worker.id) === status.worker);
+    quarantine = (me && me.quarantine) || null;
+  }
+  if (quarantine !== before) show();
 }
 
 async function ask(what) {
-  const response = await fetch(`api/v1/${what}`);
+  const response = await fetch(`api/v1/${what}`, { signal: AbortSignal.timeout(ANSWER_MS) });
   if (!response.ok) throw new Error(`${response.status}`);
   return response.json();
 }
@@ -298,9 +374,13 @@ function crowdWords({ workers, slots }) {
 // Everything together.
 
 $('go').addEventListener('click', () => {
+  if (state() === 'stopping') return;
   if (!hub) {
     pausedByPerson = false;
     start();
+  } else if (isPaused() && !pausedByPerson) {
+    $('battery').checked = false;
+    tellPause();
   } else {
     pausedByPerson = !pausedByPerson;
     tellPause();
@@ -310,7 +390,10 @@ $('stop').addEventListener('click', stop);
 $('settings').addEventListener('submit', (event) => event.preventDefault());
 document.addEventListener('visibilitychange', () => {
   tell({ op: 'hidden', hidden: document.hidden });
+  if (!document.hidden) look();
 });
+// Thawed after a freeze: the hub finds out by itself, from the time that passed.
+document.addEventListener('resume', look);
 window.addEventListener('pagehide', leave);
 window.addEventListener('pageshow', (event) => {
   // Back from the browser's cache: the old hub has said goodbye.

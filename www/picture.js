@@ -7,6 +7,7 @@ const MAX_PIXELS = 4_000_000;
 class Picture {
   constructor(job, canvas) {
     const { width, height } = job.output;
+    this.key = keyOf(job);
     this.id = job.id;
     this.row = width * 4;
     this.every = Math.ceil(Math.sqrt((width * height) / MAX_PIXELS));
@@ -89,11 +90,11 @@ export class Gallery {
 
   /** Looks for a picture among the jobs, the newest first. */
   show(jobs) {
-    const current = this.picture && jobs.find((job) => job.id === this.picture.id);
+    const current = this.picture && jobs.find((job) => keyOf(job) === this.picture.key);
     const running = jobs.find((job) => isPicture(job) && isRunning(job));
     const wanted = (current && isRunning(current) && current) || running || current || jobs.find(isPicture);
     if (!wanted) return;
-    if (!this.picture || this.picture.id !== wanted.id) {
+    if (!this.picture || this.picture.key !== keyOf(wanted)) {
       this.picture = new Picture(wanted, this.canvas);
     }
     const whole = wanted.state === 'done' ? wanted.len : wanted.prefix;
@@ -104,6 +105,11 @@ export class Gallery {
     this.frame.hidden = false;
     this.picture.follow(whole);
   }
+}
+
+/** A coordinator that keeps nothing begins with the same ids again. */
+function keyOf(job) {
+  return `${job.id} ${job.submitted_ms}`;
 }
 
 function isRunning(job) {

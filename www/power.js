@@ -5,6 +5,7 @@
 export class Wakefulness {
   constructor() {
     this.wanted = false;
+    /** The screen's lock, or the promise of one. */
     this.screen = null;
     this.release = null;
     document.addEventListener('visibilitychange', () => this.update());
@@ -34,17 +35,21 @@ export class Wakefulness {
     }
   }
 
-  async holdScreen() {
+  /** One lock at a time; the browser ends it when the page is hidden. */
+  holdScreen() {
     if (!navigator.wakeLock) return;
-    try {
-      if (this.wanted && !this.screen && !document.hidden) {
-        this.screen = await navigator.wakeLock.request('screen');
-        this.screen.addEventListener('release', () => (this.screen = null));
-      } else if (!this.wanted && this.screen) {
-        await this.screen.release();
-      }
-    } catch {
+    if (this.wanted && !this.screen && !document.hidden) {
+      const asked = navigator.wakeLock.request('screen');
+      const ended = () => {
+        if (this.screen === asked) this.screen = null;
+      };
+      this.screen = asked;
       // Refused: on a low battery, say.
+      asked.then((lock) => lock.addEventListener('release', ended), ended);
+    } else if (!this.wanted && this.screen) {
+      const asked = this.screen;
+      this.screen = null;
+      asked.then((lock) => lock.release()).catch(() => {});
     }
   }
 }

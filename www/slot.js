@@ -20,12 +20,18 @@ const MAX_LINE = 4096;
 const MAX_LINES = 100;
 /** How the SDK's panic handler begins its line. */
 const PANIC = 'panicked at ';
+/** The hub makes a module's start function this export: it may call imports,
+ * which need the memory, which is not known before the instance is. */
+const START = 'manyhands: start';
 
 // V8 gives ten frames otherwise, and a panic alone takes eight.
 Error.stackTraceLimit = 50;
 
 const jobs = new Map();
-const text = new TextDecoder();
+/** Reads any bytes, like Rust's `from_utf8_lossy`: no byte is left out. */
+const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
+/** Throws where Rust's `from_utf8` refuses. */
+const strict = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 let share = 1;
 let owedRest = 0;
 let cancelled = null;
@@ -47,13 +53,20 @@ onmessage = ({ data }) => {
       cancelled = data.id;
       break;
     case 'run':
-      queue = queue.then(() => answer(data, run));
+      enqueue(data, run);
       break;
     case 'merge':
-      queue = queue.then(() => answer(data, merge));
+      enqueue(data, merge);
       break;
   }
 };
+
+function enqueue(order, work) {
+  // What is thrown here is a fault of this script, not of a guest: the hub is to
+  // hear of it (an error event), and a promise would keep it to itself.
+  const broken = (error) => setTimeout(() => { throw error; });
+  queue = queue.then(() => answer(order, work)).catch(broken);
+}
 
 async function answer(order, work) {
   // Without this pause two slots that instantiate in a row run out of memory.
@@ -144,14 +157,18 @@ class Guest {
     this.order = order;
     this.busy = 0;
     this.lines = 0;
+    /** The current call's last line that looks like a panic handler wrote it. */
     this.panic = null;
     this.exports = null;
+    this.started = false;
   }
 
   start() {
     this.timed(() => {
       const imports = { manyhands: this.imports() };
       this.exports = new WebAssembly.Instance(this.job.module, imports).exports;
+      if (this.exports[START]) this.exports[START]();
+      this.started = true;
       const [ptr, len] = this.argument(this.job.params);
       this.value('open', this.exports.open(ptr, len));
     });
@@ -191,37 +208,54 @@ class Guest {
 
   /** All of the guest's memory as it is now: a growth moves it. */
   memory() {
-    // A start function runs before its memory can be seen.
-    if (!this.exports) throw new HostFault('an import was called before the instance was ready');
     return new Uint8Array(this.exports.memory.buffer);
   }
 
-  range(what, ptr, len) {
+  /** `len` bytes of memory at `ptr`; null if they are not all there. */
+  bytes(ptr, len) {
     const memory = this.memory();
-    const start = ptr >>> 0;
-    const end = start + (len >>> 0);
-    if (end > memory.length) {
-      throw new HostFault(
-        `${what}: a range of ${len >>> 0} bytes at 0x${start.toString(16)} is outside the guest's memory`,
-      );
-    }
-    return memory.subarray(start, end);
+    return ptr + len > memory.length ? null : memory.subarray(ptr, ptr + len);
+  }
+
+  /** The range that an import was called with. */
+  range(what, ptr, len) {
+    const [start, size] = [ptr >>> 0, len >>> 0];
+    const bytes = this.bytes(start, size);
+    if (bytes) return bytes;
+    throw new HostFault(
+      `${what}: a range of ${size} bytes at ${hex(start)} is outside the guest's memory`,
+    );
   }
 
   argument(bytes) {
-    const ptr = this.exports.alloc(bytes.length);
-    this.range('alloc', ptr, bytes.length).set(bytes);
-    return [ptr, bytes.length];
+    const len = bytes.length;
+    const ptr = this.exports.alloc(len) >>> 0;
+    const room = this.bytes(ptr, len);
+    if (!room) {
+      throw new HostFault(`alloc(${len}) answered ${hex(ptr)}, outside the guest's memory`);
+    }
+    room.set(bytes);
+    return [ptr, len];
   }
 
   /** A copy of the value that `packed` points to. */
   value(what, packed) {
+    if (this.panic !== null) {
+      // It did not trap after all.
+      this.tell(this.panic);
+      this.panic = null;
+    }
     const ptr = Number((packed >> 32n) & 0xffffffffn);
     const len = Number(packed & 0xffffffffn);
-    const bytes = this.range(what, ptr, len);
-    if (len === 0) throw new HostFault(`${what} answered no status byte`);
-    if (bytes[0] === 1) throw new GuestError(text.decode(bytes.subarray(1)));
-    if (bytes[0] !== 0) throw new HostFault(`${what} answered the unknown status ${bytes[0]}`);
+    const garbage = (answer) => new HostFault(`${what} answered ${answer}`);
+    const bytes = this.bytes(ptr, len);
+    if (!bytes) throw garbage(`${len} bytes at ${hex(ptr)}, outside the guest's memory`);
+    if (len === 0) throw garbage('no status byte');
+    if (bytes[0] === 1) {
+      const text = utf8(bytes.subarray(1));
+      throw text === null ? garbage('an error that is not UTF-8') : new GuestError(text);
+    }
+    if (bytes[0] !== 0) throw garbage(`the unknown status ${bytes[0]}`);
     return bytes.slice(1);
   }
 
@@ -235,26 +269,43 @@ class Guest {
         to.set(part('input_read', this.input('input_read', task), offset, len));
       },
       file_len: (ptr, len) => {
-        const file = this.job.files[text.decode(this.range('file_len', ptr, len))];
+        const file = this.file(this.range('file_len', ptr, len));
         return file ? BigInt(file.length) : -1n;
       },
       file_read: (namePtr, nameLen, offset, ptr, len) => {
-        const name = text.decode(this.range('file_read', namePtr, nameLen));
-        const file = this.job.files[name];
-        if (!file) throw new HostFault(`file_read: there is no broadcast file "${name}"`);
+        const name = this.range('file_read', namePtr, nameLen);
+        const file = this.file(name);
+        if (!file) {
+          const shown = JSON.stringify(lossy.decode(name.subarray(0, MAX_LINE)));
+          throw new HostFault(`file_read: there is no broadcast file ${shown}`);
+        }
         this.range('file_read', ptr, len).set(part('file_read', file, offset, len));
       },
     };
   }
 
   log(bytes) {
-    const line = text.decode(bytes.subarray(0, MAX_LINE));
-    if (line.startsWith(PANIC)) {
-      this.panic = line;
-    } else if (this.lines < MAX_LINES) {
-      this.lines += 1;
-      postMessage({ op: 'log', id: this.order.id, text: line });
+    const line = lossy.decode(bytes.subarray(0, MAX_LINE));
+    if (!line.startsWith(PANIC)) {
+      this.tell(line);
+      return;
     }
+    const before = this.panic;
+    this.panic = line;
+    if (before !== null) this.tell(before);
+  }
+
+  /** Passes a line on to the author. */
+  tell(line) {
+    if (this.lines >= MAX_LINES) return;
+    this.lines += 1;
+    postMessage({ op: 'log', id: this.order.id, text: line });
+  }
+
+  /** A broadcast file by the bytes of its name; none has a name that is not UTF-8. */
+  file(bytes) {
+    const name = utf8(bytes);
+    return name === null ? undefined : this.job.files.get(name);
   }
 
   /** The bytes that belong to `task`, which must be one of this piece. */
@@ -277,7 +328,7 @@ class Guest {
     if (error instanceof GuestError) return { kind: 'error', text: error.message, frames: [] };
     const frames = framesOf(error, this.job.module);
     const message = String((error && error.message) || error);
-    if (this.exports && this.exports.manyhands_oom && this.exports.manyhands_oom.value !== 0) {
+    if (this.started && this.exports.manyhands_oom && this.exports.manyhands_oom.value !== 0) {
       return { kind: 'memory', text: '', frames };
     }
     if (error instanceof HostFault) return { kind: 'trap', text: message, frames };
@@ -285,11 +336,24 @@ class Guest {
       return { kind: 'stack', text: 'the stack overflowed', frames };
     }
     if (error instanceof WebAssembly.RuntimeError) {
-      return { kind: 'trap', text: this.panic || message, frames };
+      return { kind: 'trap', text: this.panic ?? message, frames };
     }
     // No fault of the guest: no room for an instance, say.
     return { kind: 'memory', text: `the guest cannot run here: ${message}`, frames };
   }
+}
+
+/** Bytes as text; null if they are not UTF-8. */
+function utf8(bytes) {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+function hex(number) {
+  return `0x${number.toString(16)}`;
 }
 
 function part(what, bytes, offset, len) {
@@ -337,5 +401,5 @@ function moduleName(module) {
   const bytes = new Uint8Array(section);
   // Subsection 0: its length, then the name's; both below 128 for any sane name.
   if (bytes[0] !== 0 || bytes[1] > 127 || bytes[2] > 127) return '';
-  return text.decode(bytes.subarray(3, 3 + bytes[2]));
+  return lossy.decode(bytes.subarray(3, 3 + bytes[2]));
 }

@@ -1,36 +1,20 @@
 //! Whether a guest keeps its author's contract: blocks of every size are run
-//! whole and in halves, each in fresh instances, and their bytes compared.
-//! In one thread of this process; no coordinator, no worker.
+//! whole and in halves, each in fresh instances, and their bytes compared. No
+//! coordinator, no worker; where guests run is the lab's business.
 
+use crate::lab::{Lab, Stopped};
 use bytes::Bytes;
-use manyhands_engine::runtime::{Guest, Inputs, Program, Segment, Sink};
 use manyhands_protocol::{Failure, MAX_TASKS, MergeMode, Node, Tree};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A job to be looked at.
 pub(crate) struct Subject {
-    /// The guest.
-    pub(crate) program: Program,
-    /// JSON in canonical form.
-    pub(crate) params: Vec<u8>,
-    /// The inputs in order.
-    pub(crate) segments: Vec<Arc<Segment>>,
-    /// Broadcast files.
-    pub(crate) files: Arc<BTreeMap<String, Bytes>>,
-    /// Where the guest's lines go.
-    pub(crate) sink: Arc<dyn Sink>,
-}
-
-/// How much to look at.
-#[derive(Clone, Copy)]
-pub(crate) struct Effort {
-    /// At most about so many tasks; a larger job is looked at in its beginning
-    /// and its end.
-    pub(crate) tasks: u64,
-    /// Stop looking after this long.
-    pub(crate) time: Duration,
+    /// Where its guests run.
+    pub(crate) lab: Lab,
+    /// How its partials are merged.
+    pub(crate) merge: MergeMode,
+    /// Whether its tasks are records of an input.
+    pub(crate) takes_inputs: bool,
 }
 
 /// What a look has found.
@@ -42,18 +26,23 @@ pub(crate) struct Findings {
     pub(crate) looked_at: u64,
     /// Blocks of two or more tasks that were run whole and in halves.
     pub(crate) blocks: u64,
-    /// Whether the time was up before everything chosen was compared.
-    pub(crate) cut_short: bool,
-    /// The result, where all tasks were looked at.
-    pub(crate) result: Option<Vec<u8>>,
+    /// What ran when the time was up, if it was before everything chosen was
+    /// compared.
+    pub(crate) cut_short: Option<String>,
+    /// The result, where all tasks were looked at together.
+    pub(crate) result: Option<Bytes>,
 }
 
 /// Why a guest cannot be trusted with being cut, or cannot be run at all.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The guest failed in this part of the job.
+    /// The guest failed in this part of the job, at this task if one is guilty.
     #[error("{place}: {}", .failure.message)]
-    Failed { place: String, failure: Failure },
+    Failed {
+        place: String,
+        task: Option<u64>,
+        failure: Failure,
+    },
     /// `open` gives no number of tasks.
     #[error("open answers {0}, which has no number of \"tasks\" up to 2^62")]
     Tasks(String),
@@ -82,31 +71,51 @@ const WHOLE: &str = "run as one block";
 const HALVED: &str = "run in two halves and merged";
 const SLICED: &str = "run in slices of one task";
 
-/// Looks at a job, small blocks first, so that what it finds is the smallest.
+/// Why a look goes no further.
+enum Stop {
+    Fault(Fault),
+    TimeUp { place: String },
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Looks at a job, small blocks first, so that what it finds is the smallest. At
+/// most about `tasks` tasks; a larger job is looked at in its beginning and its
+/// end.
 ///
 /// # Errors
 /// With the first fault found.
-pub(crate) fn look(subject: &Subject, effort: Effort) -> Result<Findings, Fault> {
-    let tree = subject.tree()?;
-    let mut findings = Findings {
-        tasks: tree.tasks(),
-        ..Findings::default()
-    };
-    let end = Instant::now() + effort.time;
-    let mut whole = None;
-    for top in tops(tree, effort.tasks) {
-        match look_under(subject, tree, top, end, &mut findings)? {
-            Some(partial) => whole = Some(partial),
-            None => {
-                findings.cut_short = true;
-                return Ok(findings);
-            }
-        }
-    }
-    if findings.looked_at == tree.tasks() {
-        findings.result = Some(subject.finish(whole.unwrap_or_default())?);
+pub(crate) async fn look(subject: &mut Subject, tasks: u64) -> Result<Findings, Fault> {
+    let mut findings = Findings::default();
+    match look_until(subject, tasks, &mut findings).await {
+        Ok(()) => {}
+        Err(Stop::Fault(fault)) => return Err(fault),
+        Err(Stop::TimeUp { place }) => findings.cut_short = Some(place),
     }
     Ok(findings)
+}
+
+async fn look_until(
+    subject: &mut Subject,
+    tasks: u64,
+    findings: &mut Findings,
+) -> Result<(), Stop> {
+    let tree = subject.tree().await?;
+    findings.tasks = tree.tasks();
+    let tops = tops(tree, tasks);
+    let from_the_root = tops.len() <= 1;
+    let mut whole = None;
+    for top in tops {
+        whole = Some(look_under(subject, tree, top, findings).await?);
+    }
+    if from_the_root {
+        findings.result = Some(subject.finish(whole.unwrap_or_default()).await?);
+    }
+    Ok(())
 }
 
 /// The blocks to look at: the root of a small job, else the first and the last
@@ -124,31 +133,21 @@ fn tops(tree: Tree, tasks: u64) -> Vec<Node> {
     first.into_iter().chain(last).collect()
 }
 
-/// Compares all blocks under `top`, level by level; its partial, or `None` when
-/// the time is up.
-fn look_under(
-    subject: &Subject,
+/// Compares all blocks under `top`, level by level; its partial.
+async fn look_under(
+    subject: &mut Subject,
     tree: Tree,
     top: Node,
-    end: Instant,
     findings: &mut Findings,
-) -> Result<Option<Vec<u8>>, Fault> {
-    let mut below: BTreeMap<Node, Vec<u8>> = BTreeMap::new();
+) -> Result<Bytes, Stop> {
+    let mut below: BTreeMap<Node, Bytes> = BTreeMap::new();
     for level in 0..=top.level() {
         let mut row = BTreeMap::new();
         for node in at_level(tree, top, level) {
-            if Instant::now() > end {
-                return Ok(None);
-            }
-            let whole = subject.run(tree, node, false)?;
+            let whole = subject.run(tree, node, false).await?;
             if let Some((left, right)) = tree.halves(node) {
-                compare(
-                    subject,
-                    tree,
-                    node,
-                    &whole,
-                    (&below[&left], right.map(|right| &below[&right])),
-                )?;
+                let halves = (&below[&left], right.map(|right| &below[&right]));
+                compare(subject, tree, node, &whole, halves).await?;
                 findings.blocks += 1;
             } else {
                 findings.looked_at += 1;
@@ -157,7 +156,7 @@ fn look_under(
         }
         below = row;
     }
-    Ok(below.remove(&top))
+    Ok(below.remove(&top).expect("the last row is the top"))
 }
 
 fn at_level(tree: Tree, top: Node, level: u8) -> impl Iterator<Item = Node> {
@@ -166,21 +165,21 @@ fn at_level(tree: Tree, top: Node, level: u8) -> impl Iterator<Item = Node> {
     indices.filter_map(move |index| Node::new(level, index))
 }
 
-fn compare(
-    subject: &Subject,
+async fn compare(
+    subject: &mut Subject,
     tree: Tree,
     node: Node,
     whole: &[u8],
-    (left, right): (&Vec<u8>, Option<&Vec<u8>>),
-) -> Result<(), Fault> {
+    (left, right): (&Bytes, Option<&Bytes>),
+) -> Result<(), Stop> {
     let halved = match right {
-        Some(right) => subject.merge(node, left, right)?,
+        Some(right) => subject.merge(node, left, right).await?,
         None => left.clone(),
     };
     same(node, (WHOLE, whole), (HALVED, &halved))?;
     // Once a level is enough: slices end wherever a clock says so.
     if node.index() == 0 {
-        let sliced = subject.run(tree, node, true)?;
+        let sliced = subject.run(tree, node, true).await?;
         same(node, (WHOLE, whole), (SLICED, &sliced))?;
     }
     Ok(())
@@ -206,91 +205,54 @@ fn same(
 }
 
 impl Subject {
-    fn tree(&self) -> Result<Tree, Fault> {
-        let mut guest = self.instance(Inputs::default(), "open")?;
-        let answer = guest.open(&self.params).map_err(failed("open"))?;
-        let tasks = if self.program.takes_inputs {
-            Some(self.segments.iter().map(|segment| segment.tasks()).sum())
+    async fn tree(&mut self) -> Result<Tree, Stop> {
+        let answer = self.lab.open().await.map_err(at("open"))?;
+        let tasks = if self.takes_inputs {
+            Some(self.lab.input_tasks())
         } else {
-            let json: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
+            let json: Option<serde_json::Value> = serde_json::from_slice(&answer).ok();
             json.and_then(|json| json.get("tasks")?.as_u64())
         };
         let tree = tasks
             .filter(|tasks| *tasks <= MAX_TASKS)
             .and_then(Tree::new);
-        tree.ok_or_else(|| Fault::Tasks(String::from_utf8_lossy(answer).into_owned()))
+        let garbage = || Fault::Tasks(String::from_utf8_lossy(&answer).into_owned());
+        Ok(tree.ok_or_else(garbage)?)
     }
 
-    /// A block's partial, run in one slice or in slices of one task.
-    fn run(&self, tree: Tree, node: Node, sliced: bool) -> Result<Vec<u8>, Fault> {
-        let tasks = tree.range(node);
-        let place = node.to_string();
-        let mut guest = self.opened(Inputs::new(tasks.clone(), self.segments()), &place)?;
-        let slice = if sliced { 1 } else { tasks.end - tasks.start };
-        for first in tasks.step_by(usize::try_from(slice).unwrap_or(usize::MAX)) {
-            guest.run(first, slice).map_err(failed(&place))?;
-        }
-        guest.take().map(<[u8]>::to_vec).map_err(failed(&place))
+    /// A block's partial, run in slices as they come or of one task.
+    async fn run(&mut self, tree: Tree, node: Node, sliced: bool) -> Result<Bytes, Stop> {
+        let partial = self.lab.run(tree.range(node), sliced).await;
+        partial.map_err(at(&node.to_string()))
     }
 
-    fn merge(&self, node: Node, left: &[u8], right: &[u8]) -> Result<Vec<u8>, Fault> {
-        match self.program.merge {
-            MergeMode::Concat => Ok([left, right].concat()),
+    async fn merge(&mut self, node: Node, left: &Bytes, right: &Bytes) -> Result<Bytes, Stop> {
+        match self.merge {
+            MergeMode::Concat => Ok([&left[..], right].concat().into()),
             MergeMode::Reduce => {
-                let place = format!("merge to {node}");
-                let mut guest = self.opened(Inputs::default(), &place)?;
-                guest
-                    .merge(left, right)
-                    .map(<[u8]>::to_vec)
-                    .map_err(failed(&place))
+                let merged = self.lab.merge(left.clone(), right.clone()).await;
+                merged.map_err(at(&format!("merge to {node}")))
             }
         }
     }
 
-    fn finish(&self, partial: Vec<u8>) -> Result<Vec<u8>, Fault> {
-        match self.program.merge {
+    async fn finish(&mut self, partial: Bytes) -> Result<Bytes, Stop> {
+        match self.merge {
             MergeMode::Concat => Ok(partial),
-            MergeMode::Reduce => {
-                let mut guest = self.opened(Inputs::default(), "finish")?;
-                guest
-                    .finish(&partial)
-                    .map(<[u8]>::to_vec)
-                    .map_err(failed("finish"))
-            }
+            MergeMode::Reduce => self.lab.finish(partial).await.map_err(at("finish")),
         }
-    }
-
-    fn opened(&self, inputs: Inputs, place: &str) -> Result<Guest, Fault> {
-        let mut guest = self.instance(inputs, place)?;
-        guest.open(&self.params).map_err(failed(place))?;
-        Ok(guest)
-    }
-
-    fn instance(&self, inputs: Inputs, place: &str) -> Result<Guest, Fault> {
-        Guest::new(
-            &self.program,
-            inputs,
-            Arc::clone(&self.files),
-            Arc::clone(&self.sink),
-        )
-        .map_err(failed(place))
-    }
-
-    fn segments(&self) -> Vec<(u64, Arc<Segment>)> {
-        let mut first = 0;
-        let with_first = self.segments.iter().map(|segment| {
-            let at = first;
-            first += segment.tasks();
-            (at, Arc::clone(segment))
-        });
-        with_first.collect()
     }
 }
 
-fn failed(place: &str) -> impl FnOnce(Failure) -> Fault {
-    move |failure| Fault::Failed {
-        place: place.to_owned(),
-        failure,
+fn at(place: &str) -> impl FnOnce(Stopped) -> Stop {
+    let place = place.to_owned();
+    move |stopped| match stopped {
+        Stopped::TimeUp => Stop::TimeUp { place },
+        Stopped::Failed { task, failure } => Stop::Fault(Fault::Failed {
+            place,
+            task,
+            failure,
+        }),
     }
 }
 

@@ -2,10 +2,10 @@
 //! the exit code that programs see.
 
 use crate::cuttings::{Difference, Fault};
-use manyhands_client::ClientError;
-use manyhands_coordinator::{self as coordinator, ApiError};
+use crate::report;
+use manyhands_client::{ClientError, plain};
+use manyhands_coordinator::{self as coordinator, ApiError, BlobError};
 use manyhands_engine::admit::Refusal;
-use manyhands_engine::runtime::{LoadError, StartError};
 use manyhands_protocol::{JobId, SplitError};
 use manyhands_worker_native as native;
 use std::io;
@@ -32,7 +32,8 @@ Exit codes:
   0    done
   1    the job failed or was cancelled, or `check` found a difference
   2    what was asked for cannot be: options, module, parameters, inputs, ids
-  3    the coordinator cannot be reached, or a file cannot be read or written
+  3    the coordinator cannot be reached or has no space left, or a file cannot be
+       read or written
   130  interrupted; the job was cancelled";
 
 /// Why a command did not do what it was asked.
@@ -99,18 +100,21 @@ pub(crate) enum Error {
     /// Admission refuses it.
     #[error("{module} is no guest: {source}")]
     Refused { module: String, source: Refusal },
-    /// It cannot be compiled.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// There is no engine.
-    #[error(transparent)]
-    Engine(#[from] StartError),
     /// No thread for guests.
     #[error("cannot start a thread: {}", plain(.source))]
     Thread { source: io::Error },
+    /// The process for guests does not start.
+    #[error("cannot start {} to run guests: {}", .program.display(), plain(.source))]
+    Child { program: PathBuf, source: io::Error },
     /// The guest failed under `check`.
-    #[error(transparent)]
+    #[error("{}", fault(.0))]
     Fault(Fault),
+    /// `check` of a job that cannot be cut.
+    #[error("nothing to compare: give parameters for at least 2 tasks, this job has {tasks}")]
+    NothingToCompare { tasks: u64 },
+    /// `check` came to no comparison.
+    #[error("nothing was compared within --time: {place} ran when it was up")]
+    NothingInTime { place: String },
     /// The guest breaks its author's contract.
     #[error("{difference}{reasons}")]
     Differs {
@@ -130,6 +134,26 @@ pub(crate) enum Error {
          address with --listen (port 0 takes a free one)"
     )]
     Occupied { address: SocketAddr },
+    /// The data folder is another's.
+    #[error("another coordinator uses the folder {}: choose another with --data", .folder.display())]
+    FolderInUse { folder: PathBuf },
+    /// `--ephemeral` on a folder that has a journal.
+    #[error(
+        "{} holds the journal of a coordinator, whose results --ephemeral would throw away: choose \
+         another folder with --data, or none",
+        .folder.display()
+    )]
+    EphemeralOverJournal { folder: PathBuf },
+    /// A key that can be guessed.
+    #[error(
+        "the key has {length} characters, and others can reach {address}: take at least {least}, or \
+         leave --key and MANYHANDS_KEY out for a random one"
+    )]
+    ShortKey {
+        length: usize,
+        least: usize,
+        address: SocketAddr,
+    },
     /// A coordinator does not start.
     #[error(transparent)]
     Coordinator(coordinator::StartError),
@@ -141,6 +165,21 @@ pub(crate) enum Error {
     /// Nowhere to keep data.
     #[error("this system names no folder for data: choose one with --data")]
     NoDataFolder,
+    /// `worker` without a place.
+    #[error("name the coordinator: manyhands worker URL, or set MANYHANDS_COORDINATOR")]
+    NoUrl,
+    /// `worker --memory` that no job fits into.
+    #[error("{}: a worker needs at least {} for guests and their inputs", report::memory(*.given), report::memory(*.least))]
+    LittleMemory { given: u64, least: u64 },
+    /// `--threads` for another machine.
+    #[error(
+        "--threads is for a run on this machine alone, and {named_by} names a coordinator: add --here, \
+         or leave --threads out"
+    )]
+    ThreadsElsewhere { named_by: &'static str },
+    /// `--detach` from oneself.
+    #[error("--detach needs a coordinator that goes on: name one with --coordinator URL")]
+    DetachHere,
     /// A worker does not start.
     #[error(transparent)]
     StartWorker(#[from] native::StartError),
@@ -170,9 +209,21 @@ pub(crate) enum Error {
     /// Ctrl-C.
     #[error("interrupted{}", .cancelled.map_or(String::new(), |id| format!("; job {id} is cancelled")))]
     Interrupted { cancelled: Option<JobId> },
+    /// Ctrl-C, and the coordinator cannot be told.
+    #[error(
+        "interrupted, but job {id} goes on: {source}; `manyhands cancel {id}` takes it back later"
+    )]
+    NotCancelled { id: JobId, source: ClientError },
     /// The demo's guests are not built.
-    #[error("{} is missing: `cargo xtask demo` builds it first", .path.display())]
+    #[error(
+        "{} is missing: `cargo xtask demo`, in a checkout of Manyhands, builds what the show needs and \
+         then runs it (the first time takes some ten minutes, nearly all of it compiling)",
+        .path.display()
+    )]
     NoGuest { path: PathBuf },
+    /// The demo has nothing to count.
+    #[error("there are no sources in {}: name a folder of texts with --corpus", .path.display())]
+    NoCorpus { path: PathBuf },
 
     /// `new` over something.
     #[error("{} is there already: choose another name", .path.display())]
@@ -206,21 +257,21 @@ impl Error {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Client(error) => of_client(error),
-            Self::Submit(ApiError::Unavailable(_)) => Exit::Io,
+            Self::Submit(ApiError::Unavailable(_) | ApiError::NoSpace(_)) => Exit::Io,
             Self::Occupied { .. }
+            | Self::FolderInUse { .. }
+            | Self::Child { .. }
             | Self::Coordinator(_)
             | Self::CoordinatorEnded
             | Self::StartWorker(native::StartError::Child(_))
             | Self::Worker(_)
             | Self::WorkerEnded { .. } => Exit::Io,
             Self::JobFailed { .. } | Self::JobCancelled { .. } | Self::NotDone { .. } => Exit::Job,
-            Self::Interrupted { .. } => Exit::Interrupted,
-            Self::Read { .. }
-            | Self::Write { .. }
-            | Self::NoCargo { .. }
-            | Self::Engine(_)
-            | Self::Thread { .. } => Exit::Io,
-            Self::Fault(_) | Self::Differs { .. } => Exit::Job,
+            Self::Interrupted { .. } | Self::NotCancelled { .. } => Exit::Interrupted,
+            Self::Read { .. } | Self::Write { .. } | Self::NoCargo { .. } | Self::Thread { .. } => {
+                Exit::Io
+            }
+            Self::Fault(_) | Self::Differs { .. } | Self::NothingInTime { .. } => Exit::Job,
             _ => Exit::Usage,
         }
     }
@@ -228,10 +279,11 @@ impl Error {
     /// Tells a person, and a program if one asked, and ends with the code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         if !self.is_reader_gone() {
-            eprintln!("error: {self}");
+            let text = without_number(&self.to_string());
+            eprintln!("error: {text}");
             if json {
                 let error = serde_json::json!({
-                    "error": { "exit": self.exit() as u8, "message": self.to_string() }
+                    "error": { "exit": self.exit() as u8, "message": text }
                 });
                 // Whoever does not read it has the exit code.
                 let _ = crate::print::answer(true, &error, String::new);
@@ -249,9 +301,10 @@ impl Error {
 
 fn of_client(error: &ClientError) -> Exit {
     match error {
-        ClientError::Url(_) => Exit::Usage,
+        ClientError::Url(_) | ClientError::Encrypted(_) => Exit::Usage,
+        ClientError::Forgotten(_) => Exit::Job,
         ClientError::Refused(body) => match body.code.as_str() {
-            "unavailable" => Exit::Io,
+            "unavailable" | "no_space" => Exit::Io,
             "not_done" => Exit::Job,
             _ => Exit::Usage,
         },
@@ -267,18 +320,59 @@ impl From<coordinator::StartError> for Error {
             {
                 Self::Occupied { address }
             }
+            coordinator::StartError::Data(BlobError::InUse { folder }) => {
+                Self::FolderInUse { folder }
+            }
             other => Self::Coordinator(other),
         }
     }
 }
 
-/// The system's words without its error number, as part of a sentence.
-pub(crate) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let end = text.find(" (os error").unwrap_or(text.len());
-    let mut letters = text[..end].chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => String::new(),
+/// What went wrong with a guest under `check`, and what to do.
+fn fault(fault: &Fault) -> String {
+    match fault {
+        Fault::Failed {
+            place,
+            task: None,
+            failure,
+        } => format!("{place}: {}", report::failure(None, failure)),
+        Fault::Failed { task, failure, .. } => report::failure(*task, failure),
+        other => other.to_string(),
+    }
+}
+
+/// An error's text without the system's number: the words before it say the same.
+fn without_number(text: &str) -> String {
+    let mut left = text;
+    let mut clean = String::with_capacity(text.len());
+    while let Some((before, rest)) = left.split_once(" (os error ") {
+        clean.push_str(before);
+        left = rest.split_once(')').map_or("", |(_, after)| after);
+    }
+    clean + left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manyhands_protocol::api::ErrorBody;
+
+    #[test]
+    fn numbers_of_the_system_are_left_out() {
+        let text = "a: Permission denied (os error 13); b (os error 2)";
+        assert_eq!(without_number(text), "a: Permission denied; b");
+        assert_eq!(without_number("plain (text)"), "plain (text)");
+    }
+
+    #[test]
+    fn a_full_disk_of_the_coordinator_is_no_fault_of_the_job() {
+        let body = ErrorBody {
+            code: "no_space".into(),
+            message: "no space is left in the data folder /d: free some and try again".into(),
+        };
+        let error = Error::Client(ClientError::Refused(body));
+        assert_eq!(error.exit(), Exit::Io);
+        let forgotten = Error::Client(ClientError::Forgotten(JobId(7)));
+        assert_eq!(forgotten.exit(), Exit::Job);
     }
 }

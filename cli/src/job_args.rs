@@ -5,8 +5,8 @@ use crate::error::Error;
 use crate::size::{Size, SizeError, duration};
 use bytes::Bytes;
 use clap::{Args, ValueHint};
-use manyhands_protocol::Split;
 use manyhands_protocol::limits::DEFAULT_TASK_TIMEOUT_MS;
+use manyhands_protocol::{JobId, Split};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,8 @@ pub(crate) struct JobArgs {
     #[arg(long, value_name = "SIZE", default_value = "512MiB")]
     pub(crate) memory: Size,
 
-    /// How long one task may run before it is tried elsewhere, and at last the
-    /// job fails naming it [default: 60s]
+    /// How long one task may run; one that takes longer fails the job, which
+    /// names it [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) task_timeout: Option<Duration>,
 }
@@ -60,6 +60,16 @@ pub(crate) struct NamedFileError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("write lines (one line a task), file (one file a task), or a size such as 64KiB")]
 pub(crate) struct SplitArgError;
+
+/// A text that is no job's number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not a job's number, as `manyhands jobs` shows")]
+pub(crate) struct JobIdError;
+
+/// Reads the number of a job.
+pub(crate) fn job_id(text: &str) -> Result<JobId, JobIdError> {
+    text.parse().map(JobId).map_err(|_| JobIdError)
+}
 
 /// Reads `--split`.
 fn split(text: &str) -> Result<Split, SplitArgError> {

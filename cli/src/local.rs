@@ -76,6 +76,8 @@ impl Local {
         let folder = folder.map_err(|source| Error::write(&std::env::temp_dir(), source))?;
         let config = Config {
             listen,
+            // Whatever it does ends with this process.
+            ephemeral: true,
             ..Config::new(folder.path().to_owned(), coordinators_child(1)?)
         };
         let coordinator = Coordinator::start(config).await?;

@@ -13,6 +13,8 @@ mod human;
 mod inputs;
 mod interrupt;
 mod job_args;
+mod keep;
+mod lab;
 mod local;
 mod module;
 mod output;
@@ -21,6 +23,7 @@ mod progress;
 mod report;
 mod size;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use error::{EXIT_CODES, Error};
 use std::future::Future;
@@ -28,16 +31,19 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
+/// Where options are listed that every command has.
+const GLOBAL: &str = "Global options";
+
 /// One function, every core of every machine that opens a page or starts a worker
 #[derive(Parser)]
 #[command(name = "manyhands", version, after_help = EXIT_CODES)]
 struct Cli {
     /// Print one JSON object for programs, on standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 
     /// Tell more on standard error; twice, much more (or set RUST_LOG)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
 
     #[command(subcommand)]
@@ -63,7 +69,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_hint(error).exit());
     if matches!(cli.command, Command::ComputeChild) {
         return manyhands_engine::child::main();
     }
@@ -72,6 +78,20 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(cli.json),
     }
+}
+
+/// `--input` takes as many names as follow it, MODULE among them.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let missing = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(names)) => names.iter().any(|name| name == "<MODULE>"),
+        _ => false,
+    };
+    if missing && std::env::args().any(|word| word == "--input") {
+        let hint = "put MODULE before --input, or -- before it".to_owned();
+        let hint = ContextValue::StyledStrs(vec![hint.into()]);
+        error.insert(ContextKind::Suggested, hint);
+    }
+    error
 }
 
 fn run(cli: &Cli) -> Result<(), Error> {
@@ -86,7 +106,7 @@ fn run(cli: &Cli) -> Result<(), Error> {
         Command::Cancel(cancel) => block_on(cancel.run(json)),
         Command::Workers(workers) => block_on(workers.run(json)),
         Command::Demo(demo) => block_on(demo.run(json)),
-        Command::Check(check) => check.run(json),
+        Command::Check(check) => block_on(check.run(json)),
         Command::New(new) => new.run(json),
         Command::ComputeChild => unreachable!("main has answered it"),
     }

@@ -18,9 +18,13 @@ const RGBA: &str = "image/x-rgba";
 pub(crate) enum Target {
     /// Standard output, as it is.
     Stdout,
-    /// A file: a PNG if the result is a picture and the name ends in `.png`,
-    /// else as it is.
+    /// The file that was asked for, which is replaced if it is there: a PNG if
+    /// the result is a picture and the name ends in `.png`, else as it is.
     File(PathBuf),
+    /// A file named after the job. It replaces nothing: another one of the same
+    /// name makes it `NAME-2.png`. Text that turns out to be JSON says so in its
+    /// ending.
+    Default(PathBuf),
 }
 
 impl Target {
@@ -30,7 +34,7 @@ impl Target {
     pub(crate) fn choose(out: Option<&Path>, job: &str, shape: &OutputShape) -> Self {
         match out {
             Some(out) if out == Path::new("-") => Self::Stdout,
-            Some(out) if out.is_dir() => Self::File(out.join(default_name(job, shape))),
+            Some(out) if out.is_dir() => Self::Default(out.join(default_name(job, shape))),
             Some(out) => Self::File(out.to_owned()),
             None if picture(shape).is_some() => Self::default_file(job, shape),
             None if is_text(shape) || !io::stdout().is_terminal() => Self::Stdout,
@@ -40,15 +44,28 @@ impl Target {
 
     /// A file named after the job.
     pub(crate) fn default_file(job: &str, shape: &OutputShape) -> Self {
-        Self::File(default_name(job, shape).into())
+        Self::Default(default_name(job, shape).into())
     }
 
-    /// The file, if it is one.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Stdout => None,
-            Self::File(path) => Some(path),
-        }
+    /// What was asked for, if it can be told before the job is known.
+    pub(crate) fn asked(out: Option<&Path>) -> Option<Self> {
+        let file = out.filter(|out| *out != Path::new("-") && !out.is_dir());
+        file.map(|file| Self::File(file.to_owned()))
+    }
+
+    /// Opens it, so that what cannot be written is found out early.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub(crate) fn open(&self) -> Result<Opened, Error> {
+        let (path, is_default) = match self {
+            Self::Stdout => return Ok(Opened::Stdout),
+            Self::File(path) => (path, false),
+            Self::Default(path) => (path, true),
+        };
+        let (writing, place) = Place::of(path, is_default);
+        let file = File::create(&writing).map_err(|source| Error::write(path, source))?;
+        Ok(Opened::File { file, place })
     }
 }
 
@@ -92,6 +109,12 @@ fn picture(shape: &OutputShape) -> Option<(u32, u32)> {
     raw.then_some((shape.width?, shape.height?))
 }
 
+/// A target that can be written.
+pub(crate) enum Opened {
+    Stdout,
+    File { file: File, place: Place },
+}
+
 /// Takes a result's bytes, in order and in pieces of any size. A file appears
 /// under its name only when all of them are there.
 pub(crate) struct ResultWriter {
@@ -127,22 +150,27 @@ impl Write for Terminal {
     }
 }
 
-struct Place {
-    name: String,
+/// A file's place while it is written and afterwards.
+pub(crate) struct Place {
+    /// `None` for standard output.
+    name: Option<PathBuf>,
     /// The unfinished file and its name when finished.
     rename: Option<(PathBuf, PathBuf)>,
+    /// Whether nobody chose the name.
+    is_default: bool,
 }
 
 impl ResultWriter {
-    /// Opens `target` for a result of `len` bytes.
+    /// For a result of `len` bytes.
     ///
     /// # Errors
-    /// When the file cannot be created.
-    pub(crate) fn open(target: &Target, shape: &OutputShape, len: u64) -> Result<Self, Error> {
-        let Target::File(path) = target else {
+    /// When the file cannot be written.
+    pub(crate) fn new(opened: Opened, shape: &OutputShape, len: u64) -> Result<Self, Error> {
+        let Opened::File { file, place } = opened else {
             let place = Place {
-                name: "standard output".into(),
+                name: None,
                 rename: None,
+                is_default: false,
             };
             let out: Box<dyn Write + Send> = match io::stdout().is_terminal() {
                 true => Box::new(Terminal::default()),
@@ -151,43 +179,37 @@ impl ResultWriter {
             let sink = Sink::Raw(Box::new(BufWriter::new(out)));
             return Ok(Self { sink, place });
         };
-        let (writing, place) = Place::of(path);
-        let file = File::create(&writing).map_err(|source| Error::write(path, source))?;
         let file = BufWriter::with_capacity(256 << 10, file);
-        let as_png = path
-            .extension()
+        let as_png = place
+            .name
+            .as_ref()
+            .and_then(|name| name.extension())
             .is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
         let sink = match picture(shape)
             .filter(|(w, h)| as_png && u64::from(*w) * u64::from(*h) * 4 == len)
         {
             Some((width, height)) => {
                 let writer = png_writer(file, width, height);
-                Sink::Png(Box::new(
-                    writer.map_err(|source| Error::write(path, source))?,
-                ))
+                Sink::Png(Box::new(writer.map_err(|source| place.error(source))?))
             }
             None => Sink::Raw(Box::new(file)),
         };
         Ok(Self { sink, place })
     }
 
-    /// All bytes are there.
+    /// All bytes are there. The file, if it is one.
     ///
     /// # Errors
     /// When the file cannot be completed.
-    pub(crate) fn finish(self) -> Result<(), Error> {
+    pub(crate) fn finish(self) -> Result<Option<PathBuf>, Error> {
         let Self { sink, mut place } = self;
         let finished = match sink {
             Sink::Raw(mut sink) => sink.flush(),
             Sink::Png(sink) => sink.finish().map_err(io::Error::from),
         };
-        let renamed = finished.and_then(|()| match &place.rename {
-            Some((from, to)) => std::fs::rename(from, to),
-            None => Ok(()),
-        });
-        renamed.map_err(|source| place.error(source))?;
-        place.rename = None;
-        Ok(())
+        let named = finished.and_then(|()| place.settle());
+        let name = named.map_err(|source| place.error(source))?;
+        Ok(name)
     }
 
     /// As an error of this target.
@@ -231,22 +253,71 @@ impl Drop for Place {
 
 impl Place {
     /// What to write and what it becomes. A device or a pipe is written itself.
-    fn of(path: &Path) -> (PathBuf, Self) {
-        let name = path.display().to_string();
+    fn of(path: &Path, is_default: bool) -> (PathBuf, Self) {
+        let name = Some(path.to_owned());
         let special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
         if special {
-            return (path.to_owned(), Self { name, rename: None });
+            let place = Self {
+                name,
+                rename: None,
+                is_default: false,
+            };
+            return (path.to_owned(), place);
         }
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let part = PathBuf::from(part);
         let rename = Some((part.clone(), path.to_owned()));
-        (part, Self { name, rename })
+        let place = Self {
+            name,
+            rename,
+            is_default,
+        };
+        (part, place)
+    }
+
+    /// Gives the finished file its name.
+    fn settle(&mut self) -> io::Result<Option<PathBuf>> {
+        let Some((part, path)) = &self.rename else {
+            return Ok(self.name.clone());
+        };
+        let mut name = path.clone();
+        if self.is_default {
+            if path.extension().is_some_and(|ending| ending == "txt") && holds_json(part)? {
+                name.set_extension("json");
+            }
+            name = unused(&name)?;
+        }
+        std::fs::rename(part, &name)?;
+        self.rename = None;
+        Ok(Some(name))
     }
 
     fn error(&self, source: io::Error) -> Error {
-        Error::write(Path::new(&self.name), source)
+        let name = self.name.as_deref();
+        Error::write(name.unwrap_or(Path::new("standard output")), source)
     }
+}
+
+/// Whether all of a file is one JSON value that is not just text of another
+/// kind: a guest's answers are JSON unless they are strings.
+fn holds_json(path: &Path) -> io::Result<bool> {
+    let file = io::BufReader::new(File::open(path)?);
+    Ok(serde_json::from_reader::<_, serde::de::IgnoredAny>(file).is_ok())
+}
+
+/// The first of `NAME.png`, `NAME-2.png`, `NAME-3.png`… that is not there.
+fn unused(path: &Path) -> io::Result<PathBuf> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    let numbered =
+        (2..).map(|number: u32| path.with_file_name(format!("{stem}-{number}.{ending}")));
+    for name in std::iter::once(path.to_owned()).chain(numbered) {
+        if !name.try_exists()? {
+            return Ok(name);
+        }
+    }
+    unreachable!("there are more numbers than files")
 }
 
 fn png_writer(
@@ -275,14 +346,18 @@ mod tests {
         }
     }
 
+    fn open(target: &Target, shape: &OutputShape, len: u64) -> ResultWriter {
+        ResultWriter::new(target.open().unwrap(), shape, len).unwrap()
+    }
+
     async fn save(path: &Path, shape: &OutputShape, bytes: &[u8]) -> Vec<u8> {
         let target = Target::File(path.to_owned());
-        let mut writer = ResultWriter::open(&target, shape, bytes.len() as u64).unwrap();
+        let mut writer = open(&target, shape, bytes.len() as u64);
         for piece in bytes.chunks(3) {
             writer.write_all(piece).await.unwrap();
         }
         assert!(!path.exists(), "an unfinished result has another name");
-        writer.finish().unwrap();
+        assert_eq!(writer.finish().unwrap().as_deref(), Some(path));
         std::fs::read(path).unwrap()
     }
 
@@ -290,7 +365,7 @@ mod tests {
     async fn an_unfinished_result_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::File(folder.path().join("a.txt"));
-        let mut writer = ResultWriter::open(&target, &OutputShape::default(), 9).unwrap();
+        let mut writer = open(&target, &OutputShape::default(), 9);
         writer.write_all(b"half").await.unwrap();
         drop(writer);
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
@@ -337,9 +412,9 @@ mod tests {
         assert_eq!(choose(Some("x.png"), &pixels), Target::File("x.png".into()));
         assert_eq!(
             choose(folder.path().to_str(), &json),
-            Target::File(folder.path().join("my-job.json"))
+            Target::Default(folder.path().join("my-job.json"))
         );
-        assert_eq!(choose(None, &pixels), Target::File("my-job.png".into()));
+        assert_eq!(choose(None, &pixels), Target::Default("my-job.png".into()));
         assert_eq!(choose(None, &json), Target::Stdout);
     }
 
@@ -360,8 +435,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_device_is_written_itself() {
-        let mut writer =
-            ResultWriter::open(&Target::File("/dev/null".into()), &rgba(1, 1), 4).unwrap();
+        let mut writer = open(&Target::File("/dev/null".into()), &rgba(1, 1), 4);
         writer.write_all(b"1234").await.unwrap();
         writer.finish().unwrap();
         assert!(!Path::new("/dev/null").is_file());
@@ -369,12 +443,32 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = ResultWriter::open(&Target::File("/no/such/a".into()), &rgba(1, 1), 4)
-            .err()
-            .unwrap();
+        let target = Target::asked(Some(Path::new("/no/such/a"))).unwrap();
+        let error = target.open().err().unwrap();
         assert_eq!(
             error.to_string(),
             "cannot write /no/such/a: no such file or directory"
         );
+        assert_eq!(Target::asked(Some(Path::new("-"))), None);
+        assert_eq!(Target::asked(None), None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_nobody_named_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = async |bytes: &'static [u8]| {
+            let target = Target::Default(folder.path().join("pi.txt"));
+            let mut writer = open(&target, &OutputShape::default(), bytes.len() as u64);
+            writer.write_all(bytes).await.unwrap();
+            let path = writer.finish().unwrap().unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+            path.file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(save(b"three").await, "pi.txt");
+        assert_eq!(save(b"four").await, "pi-2.txt");
+        assert_eq!(save(b"five").await, "pi-3.txt");
+        assert_eq!(save(b"{\"pi\": 3.14}\n").await, "pi.json");
+        assert_eq!(save(b"3.14").await, "pi-2.json");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 5);
     }
 }

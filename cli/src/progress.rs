@@ -16,6 +16,8 @@ const STEPS: u64 = 10_000;
 /// Shows one job's progress.
 pub(crate) struct Progress {
     face: Face,
+    /// What holds all up, where something does.
+    trouble: Option<String>,
 }
 
 enum Face {
@@ -39,26 +41,54 @@ impl Progress {
                 next: Instant::now() + PLAIN_EVERY,
             }
         };
-        Self { face }
+        Self {
+            face,
+            trouble: None,
+        }
     }
 
     /// Shows a job as it stands now.
     pub(crate) fn update(&mut self, job: &JobView) {
+        let text = summary(job, self.trouble.as_deref());
         match &mut self.face {
             Face::Bar(bar) => {
                 bar.set_prefix(job.name.clone());
-                bar.set_message(summary(job));
+                bar.set_message(text);
                 bar.set_position(steps(job));
             }
             Face::Plain { next } => {
                 let now = Instant::now();
                 if now >= *next && !job.state.is_over() {
                     *next = now + PLAIN_EVERY;
-                    eprintln!("{}: {}", job.name, summary(job));
+                    eprintln!("{}: {text}", job.name);
                 }
             }
             Face::Silent => {}
         }
+    }
+
+    /// Shows what holds all up, or that nothing does any more.
+    pub(crate) fn trouble(&mut self, trouble: Option<String>) {
+        match &trouble {
+            Some(trouble) => self.line(trouble),
+            None => self.line("the coordinator hands out work again"),
+        }
+        self.trouble = trouble;
+    }
+
+    /// The coordinator does not answer.
+    pub(crate) fn away(&self, reason: &str) {
+        if let Face::Bar(bar) = &self.face {
+            bar.set_message("waiting for the coordinator");
+        }
+        self.line(&format!(
+            "the coordinator does not answer ({reason}); waiting for it to come back"
+        ));
+    }
+
+    /// It answers again.
+    pub(crate) fn back(&self) {
+        self.line("the coordinator is back");
     }
 
     /// Shows how many of some files are uploaded.
@@ -107,7 +137,7 @@ fn steps(job: &JobView) -> u64 {
 }
 
 /// `43 %, 431 of 1,000 tasks, 12 s to go`
-fn summary(job: &JobView) -> String {
+fn summary(job: &JobView, trouble: Option<&str>) -> String {
     if job.state == JobState::Finishing {
         return "finishing".to_owned();
     }
@@ -117,14 +147,15 @@ fn summary(job: &JobView) -> String {
         human::count(job.done),
         human::counted(job.tasks, "task")
     );
-    match job.remaining_ms {
-        Some(left) if !job.state.is_over() => {
-            text.push_str(&format!(", {} to go", human::millis(left)));
-        }
-        None if job.running == 0 && job.state == JobState::Running => {
-            text.push_str(", waiting for workers");
-        }
-        _ => {}
+    if job.state.is_over() {
+        return text;
+    }
+    match (trouble, &job.waiting, job.remaining_ms) {
+        (Some(trouble), _, _) => text.push_str(&format!(", {trouble}")),
+        (None, Some(waiting), _) => text.push_str(&format!(", {waiting}")),
+        (None, None, Some(left)) => text.push_str(&format!(", {} to go", human::millis(left))),
+        (None, None, None) if job.running == 0 => text.push_str(", waiting for workers"),
+        (None, None, None) => {}
     }
     text
 }
@@ -150,6 +181,7 @@ mod tests {
             elapsed_ms: 0,
             remaining_ms: Some(12_000),
             retries: 0,
+            waiting: None,
             params: serde_json::Value::Null,
             contributions: Vec::new(),
         }
@@ -158,17 +190,29 @@ mod tests {
     #[test]
     fn a_line_says_how_much_and_how_long() {
         assert_eq!(
-            summary(&job(431, 1000)),
+            summary(&job(431, 1000), None),
             "43 %, 431 of 1,000 tasks, 12 s to go"
         );
         let mut waiting = job(0, 1);
         (waiting.running, waiting.remaining_ms) = (0, None);
-        assert_eq!(summary(&waiting), "0 %, 0 of 1 task, waiting for workers");
+        assert_eq!(
+            summary(&waiting, None),
+            "0 %, 0 of 1 task, waiting for workers"
+        );
+        waiting.waiting = Some("waiting for a worker with SIMD128".into());
+        assert_eq!(
+            summary(&waiting, None),
+            "0 %, 0 of 1 task, waiting for a worker with SIMD128"
+        );
+        assert_eq!(
+            summary(&waiting, Some("the disk is full")),
+            "0 %, 0 of 1 task, the disk is full"
+        );
         let finishing = JobView {
             state: JobState::Finishing,
             ..job(5, 5)
         };
-        assert_eq!(summary(&finishing), "finishing");
+        assert_eq!(summary(&finishing, None), "finishing");
     }
 
     #[test]

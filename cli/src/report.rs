@@ -96,19 +96,41 @@ pub(crate) fn workers(workers: &[WorkerView]) -> String {
             worker.name.clone(),
             engine(worker.engine).to_owned(),
             worker.slots.to_string(),
-            if worker.connected { "yes" } else { "away" }.to_owned(),
+            presence(worker).to_owned(),
             worker.job.map_or("-".to_owned(), |job| job.to_string()),
             human::count(worker.blocks),
             human::count(worker.tasks),
         ]
     };
     let rows: Vec<Vec<String>> = workers.iter().map(row).collect();
-    human::table(
+    let mut text = human::table(
         &[
             "worker", "name", "engine", "threads", "here", "job", "blocks", "tasks",
         ],
         &rows,
-    )
+    );
+    for worker in workers {
+        if let Some(reason) = &worker.quarantine {
+            let (id, name) = (worker.id, &worker.name);
+            text.push_str(&format!(
+                "worker {id} ({name}) gets no work for a while: {reason}\n"
+            ));
+        }
+    }
+    text
+}
+
+/// A size of memory as it is written in options: `64MiB`.
+pub(crate) fn memory(bytes: u64) -> String {
+    human::size(bytes).replace(' ', "").replace(".0", "")
+}
+
+fn presence(worker: &WorkerView) -> &'static str {
+    match (worker.connected, &worker.quarantine) {
+        (false, _) => "away",
+        (true, Some(_)) => "quarantined",
+        (true, None) => "yes",
+    }
 }
 
 /// Jobs as a table.
@@ -123,7 +145,13 @@ pub(crate) fn jobs(jobs: &[JobView]) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
-    human::table(&["job", "name", "state", "tasks", "time"], &rows)
+    let mut text = human::table(&["job", "name", "state", "tasks", "time"], &rows);
+    for job in jobs {
+        if let Some(waiting) = &job.waiting {
+            text.push_str(&format!("job {} ({}) is {waiting}\n", job.id, job.name));
+        }
+    }
+    text
 }
 
 /// One job in full.
@@ -143,6 +171,9 @@ pub(crate) fn job(job: &JobView) -> String {
     line("time", human::millis(job.elapsed_ms));
     if let Some(left) = job.remaining_ms {
         line("to go", human::millis(left));
+    }
+    if let Some(waiting) = &job.waiting {
+        line("waiting", waiting.trim_start_matches("waiting ").to_owned());
     }
     if job.retries > 0 {
         line(
@@ -207,6 +238,7 @@ mod tests {
             elapsed_ms: 3200,
             remaining_ms: None,
             retries: 1,
+            waiting: None,
             params: serde_json::json!({"n": 1}),
             contributions: vec![
                 share(1, "lab-7", EngineKind::Native, 1500),
@@ -232,6 +264,40 @@ mod tests {
             text.contains("2       Firefox  browser  2       500    1.5 s\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn who_gets_nothing_to_do_is_told_why() {
+        let worker = WorkerView {
+            id: WorkerId(3),
+            name: "lab-7".into(),
+            engine: EngineKind::Native,
+            slots: 8,
+            connected: true,
+            leases: 0,
+            blocks: 0,
+            tasks: 0,
+            job: None,
+            joined_ms: 0,
+            quarantine: Some("5 blocks in a row failed".into()),
+        };
+        let text = workers(&[worker]);
+        assert!(
+            text.contains("lab-7  native  8        quarantined"),
+            "{text}"
+        );
+        let last = "worker 3 (lab-7) gets no work for a while: 5 blocks in a row failed\n";
+        assert!(text.ends_with(last), "{text}");
+
+        let mut waiting = sample();
+        waiting.waiting = Some("waiting for a worker with SIMD128".into());
+        assert!(job(&waiting).contains("waiting     for a worker with SIMD128\n"));
+        let list = jobs(&[waiting]);
+        assert!(
+            list.ends_with("job 7 (pi) is waiting for a worker with SIMD128\n"),
+            "{list}"
+        );
+        assert_eq!(memory(64 << 20), "64MiB");
     }
 
     #[test]

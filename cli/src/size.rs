@@ -58,7 +58,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
     millis.map(Duration::from_millis).ok_or(DurationError)
 }
 
-fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+/// The digits that a text begins with, and the rest.
+pub(crate) fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let end = text
         .find(|c: char| !c.is_ascii_digit())

@@ -104,6 +104,76 @@ fn programs_get_one_json_object_and_the_result_in_a_file() {
         std::fs::read(folder.path().join("letters.txt")).unwrap(),
         b"abc"
     );
+    // A file that nobody named replaces none; one that was named does.
+    let run = |options: &[&str]| {
+        let mut command = manyhands(folder.path());
+        command.args(["run", "--json"]).arg(&module).args(options);
+        let output = command.output().unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["out"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(run(&[]), "letters-2.txt");
+    assert_eq!(run(&["-o", "letters.txt"]), "letters.txt");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_refused_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    // It would run for a minute.
+    let module = module(folder.path(), LOOP);
+    let output = manyhands(folder.path())
+        .arg("run")
+        .arg(&module)
+        .args(["-o", "nodir/x"])
+        .output()
+        .unwrap();
+    assert_fails(
+        &output,
+        3,
+        "error: cannot write nodir/x: no such file or directory\n",
+    );
+    assert_eq!(text(&output.stderr).lines().count(), 1, "{output:?}");
+}
+
+#[test]
+fn an_empty_variable_is_none_and_a_set_one_can_be_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = module(folder.path(), LETTERS);
+    let run = |coordinator: &str, options: &[&str]| {
+        let mut command = manyhands(folder.path());
+        command.env("MANYHANDS_COORDINATOR", coordinator);
+        command.arg("run").arg(&module).args(options);
+        command.output().unwrap()
+    };
+    let output = run("", &["--threads", "1"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let nowhere = "http://127.0.0.1:1";
+    let output = run(nowhere, &["--threads", "1"]);
+    assert_fails(
+        &output,
+        2,
+        "MANYHANDS_COORDINATOR names a coordinator: add --here",
+    );
+    let output = run(nowhere, &["--threads", "1", "--here"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "abc");
+    assert_fails(&run(nowhere, &[]), 3, "no coordinator answers at");
+}
+
+#[test]
+fn keys_that_can_be_guessed_are_refused_where_others_can_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = manyhands(folder.path())
+        .args(["coordinator", "--listen", "0.0.0.0:0", "--data", "data"])
+        .env("MANYHANDS_KEY", "secret")
+        .output()
+        .unwrap();
+    assert_fails(
+        &output,
+        2,
+        "error: the key has 6 characters, and others can reach",
+    );
+    assert!(!folder.path().join("data").exists(), "nothing was begun");
 }
 
 #[test]
@@ -157,6 +227,63 @@ fn check_names_the_first_block_whose_bytes_depend_on_the_cut() {
     );
     assert!(text(&output.stderr).contains("Likely reasons"));
 }
+
+/// Never comes back from task 1.
+const LOOP: &str = "(loop $l (br_if $l (i32.eq (local.get $index) (i32.const 1))))";
+
+#[test]
+fn check_ends_a_guest_that_does_not_return() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = module(folder.path(), LOOP);
+    let check = |options: &[&str]| {
+        let mut command = manyhands(folder.path());
+        command.arg("check").arg(&module).args(options);
+        command.output().unwrap()
+    };
+    let output = check(&["--task-timeout", "200ms"]);
+    assert_fails(&output, 1, "error: task 1: took longer than 200ms\n");
+    assert!(!text(&output.stderr).contains("WARN"), "{output:?}");
+    let output = check(&["--time", "300ms"]);
+    assert_fails(&output, 1, "nothing was compared within --time: ");
+}
+
+#[test]
+fn a_task_that_takes_too_long_is_all_that_its_author_hears_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = module(folder.path(), LOOP);
+    let mut command = manyhands(folder.path());
+    command.arg("run").arg(&module);
+    let output = command.args(["--task-timeout", "200ms"]).output().unwrap();
+    assert_fails(&output, 1, "(letters) failed: task 1: ");
+    assert!(!text(&output.stderr).contains("WARN"), "{output:?}");
+}
+
+#[test]
+fn a_check_of_one_task_compares_nothing_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = wat::parse_str(ONE_TASK).unwrap();
+    std::fs::write(folder.path().join("one.wasm"), one).unwrap();
+    let output = manyhands(folder.path())
+        .args(["check", "one.wasm"])
+        .output()
+        .unwrap();
+    assert_fails(
+        &output,
+        2,
+        "nothing to compare: give parameters for at least 2 tasks",
+    );
+    assert_eq!(text(&output.stdout), "");
+}
+
+/// A concat guest whose one task gives nothing.
+const ONE_TASK: &str = r#"(module
+  (@custom "manyhands" "\01\00\01\00")
+  (memory (export "memory") 1)
+  (data (i32.const 16) "\00{\"tasks\":1}")
+  (func (export "alloc") (param i32) (result i32) (i32.const 32768))
+  (func (export "open") (param i32 i32) (result i64) (i64.const 0x10_0000_000c))
+  (func (export "run") (param i64 i64) (result i64) (i64.const 0x400_0000_0001))
+  (func (export "take") (result i64) (i64.const 0x400_0000_0001)))"#;
 
 #[test]
 fn what_is_no_guest_is_refused_with_the_reason() {
@@ -305,6 +432,28 @@ fn options_that_cannot_be_are_usage_errors() {
             "such as 4096, 64KiB or 1MiB",
         ),
         (&["run", "x", "--detach"], "--coordinator"),
+        (
+            &["run", "--input", "a", "b", "x.wasm"],
+            "put MODULE before --input, or -- before it",
+        ),
+        (
+            &["show", "x"],
+            "not a job's number, as `manyhands jobs` shows",
+        ),
+        (
+            &["jobs", "--coordinator", "https://lab/"],
+            "https://lab/: encrypted connections are not supported yet",
+        ),
+        (
+            &["worker", "http://lab/", "--memory", "63MiB"],
+            "63MiB: a worker needs at least 64MiB",
+        ),
+        (&["worker"], "name the coordinator: manyhands worker URL"),
+        (&["coordinator", "--keep-jobs", "soon"], "such as 30d, 12h"),
+        (
+            &["demo", "--guests", "none"],
+            "none/mandelbrot.wasm is missing: `cargo xtask demo`",
+        ),
         (
             &["worker", "https://lab/"],
             "encrypted connections are not supported yet",

@@ -1,23 +1,30 @@
 //! The coordinator's HTTP API as a Rust library: uploads, submissions, watching,
 //! results. Holds no state but the connection; scheduling is elsewhere.
 
+mod download;
 mod error;
 mod events;
+mod retry;
 mod upload;
 
+pub use download::Download;
 use error::Answer;
-pub use error::ClientError;
-pub use events::Watch;
-use futures_util::StreamExt;
+pub use error::{ClientError, plain};
+pub use events::{News, Watch};
+use manyhands_protocol::JobId;
 use manyhands_protocol::api::{JobPage, JobView, ModuleView, Status, Submission, WorkerView};
-use manyhands_protocol::{BlobHash, JobId};
 use reqwest::{Method, RequestBuilder, Response, Url};
+pub use retry::{PATIENCE, persist};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
 
 /// How long a coordinator may take to be reached.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a connection may be silent before the system asks whether the other
+/// side is still there: a machine that vanished is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A coordinator, as a program uses it. Cheap to clone.
 ///
@@ -41,7 +48,8 @@ impl Client {
     /// one. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`ClientError::Url`] when `url` is none, or not `http://`.
+    /// [`ClientError::Url`] when `url` is none, [`ClientError::Encrypted`] when
+    /// it begins with `https://`.
     pub fn new(url: &str, key: Option<String>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Url(url.to_owned());
         let with_scheme = match url.contains("://") {
@@ -49,6 +57,9 @@ impl Client {
             false => format!("http://{url}"),
         };
         let mut base = Url::parse(&with_scheme).map_err(|_| wrong())?;
+        if base.scheme() == "https" {
+            return Err(ClientError::Encrypted(url.to_owned()));
+        }
         if base.scheme() != "http" || base.host().is_none() {
             return Err(wrong());
         }
@@ -58,6 +69,7 @@ impl Client {
         base.set_fragment(None);
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
+            .tcp_keepalive(KEEP_ALIVE)
             .tcp_nodelay(true)
             // A proxy of the outside world does not know a laptop's port.
             .no_proxy()
@@ -81,10 +93,12 @@ impl Client {
         self.json(request).await
     }
 
-    /// Submits a job whose module, inputs and files were uploaded before.
+    /// Submits a job whose module, inputs and files were uploaded before. With a
+    /// [`Submission::key`] it may be submitted again when the answer was lost.
     ///
     /// # Errors
-    /// `bad_params`, in the guest's own words; `bad_input`, `bad_module`.
+    /// `bad_params`, in the guest's own words; `bad_input`, `bad_module`,
+    /// `no_space`.
     pub async fn submit(&self, submission: &Submission) -> Result<JobView, ClientError> {
         let request = self.request(Method::POST, "jobs")?.json(submission);
         self.json(request).await
@@ -138,13 +152,20 @@ impl Client {
         self.json(self.request(Method::GET, "status")?).await
     }
 
-    /// Watches a job until it is over; connects again when the stream breaks.
+    /// Watches a job until it is over, whoever is started anew meanwhile.
     #[must_use]
     pub fn watch(&self, job: JobId) -> Watch {
         Watch::new(self.clone(), job)
     }
 
-    /// Writes a result to `out` as it comes; the number of its bytes.
+    /// Fetches a job's result, in as many pieces as it takes.
+    #[must_use]
+    pub fn download(&self, job: JobId) -> Download {
+        Download::new(self.clone(), job)
+    }
+
+    /// Writes a result to `out` as it comes; the number of its bytes. Goes on
+    /// where it stopped when the connection breaks.
     ///
     /// # Errors
     /// `not_done` when there is none (yet); [`ClientError::Damaged`] when what
@@ -154,21 +175,8 @@ impl Client {
         job: JobId,
         out: &mut (impl AsyncWrite + Unpin),
     ) -> Result<u64, ClientError> {
-        let response = self
-            .send(self.request(Method::GET, &format!("jobs/{job}/result"))?)
-            .await?;
-        let mut body = response.bytes_stream();
-        let (mut hasher, mut len) = (blake3::Hasher::new(), 0);
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| self.unreachable(error))?;
-            hasher.update(&piece);
-            len += piece.len() as u64;
-            out.write_all(&piece).await.map_err(ClientError::Write)?;
-        }
-        out.flush().await.map_err(ClientError::Write)?;
-        self.check_result(job, BlobHash(*hasher.finalize().as_bytes()))
-            .await?;
-        Ok(len)
+        let mut download = self.download(job);
+        persist(PATIENCE, |_| {}, async || download.write_to(out).await).await
     }
 
     /// What is there of a result from `from` on; while a `concat` job runs, a
@@ -179,18 +187,7 @@ impl Client {
     pub async fn result_from(&self, job: JobId, from: u64) -> Result<bytes::Bytes, ClientError> {
         let request = self.request(Method::GET, &format!("jobs/{job}/result"))?;
         let response = self.send(request.query(&[("from", from)])).await?;
-        response
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(error))
-    }
-
-    async fn check_result(&self, job: JobId, found: BlobHash) -> Result<(), ClientError> {
-        use manyhands_protocol::api::JobState;
-        match self.job(job).await?.state {
-            JobState::Done { hash, .. } if hash == found => Ok(()),
-            _ => Err(ClientError::Damaged(job)),
-        }
+        response.bytes().await.map_err(|error| self.broken(&error))
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, ClientError> {
@@ -205,10 +202,7 @@ impl Client {
 
     /// Sends a request; an answer that is not a success is an error.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(error))?;
+        let response = request.send().await.map_err(|error| self.broken(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -216,7 +210,7 @@ impl Client {
         let body = response
             .bytes()
             .await
-            .map_err(|error| self.unreachable(error))?;
+            .map_err(|error| self.broken(&error))?;
         Err(Answer {
             status,
             body: &body,
@@ -229,13 +223,24 @@ impl Client {
         let body = response
             .bytes()
             .await
-            .map_err(|error| self.unreachable(error))?;
+            .map_err(|error| self.broken(&error))?;
         serde_json::from_slice(&body).map_err(|_| ClientError::NotManyhands(self.base.to_string()))
     }
 
-    fn unreachable(&self, error: reqwest::Error) -> ClientError {
-        ClientError::unreachable(self.url(), &error)
+    fn broken(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::broken(self.url(), error)
     }
+}
+
+/// A [`Submission::key`]: 128 random bits in hexadecimal digits.
+///
+/// # Panics
+/// When the system gives no random bytes.
+#[must_use]
+pub fn random_key() -> String {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("the system gives random bytes");
+    format!("{:032x}", u128::from_be_bytes(bits))
 }
 
 #[cfg(test)]
@@ -256,6 +261,11 @@ mod tests {
         assert_eq!(base("http://lab:80/#key=x").as_deref(), Some("http://lab/"));
         assert_eq!(base("https://lab"), None);
         assert_eq!(base("http://"), None);
+        let error = Client::new("https://lab/", None).unwrap_err().to_string();
+        assert!(
+            error.starts_with("https://lab/: encrypted connections are not supported yet"),
+            "{error}"
+        );
         let error = Client::new("ftp://x", None).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -278,6 +288,9 @@ mod tests {
             error.ends_with("start one with `manyhands coordinator`"),
             "{error}"
         );
-        assert!(!error.contains('\n'));
+        assert!(
+            !error.contains('\n') && !error.contains("os error"),
+            "{error}"
+        );
     }
 }

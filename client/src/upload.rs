@@ -58,10 +58,7 @@ impl Client {
     /// When the coordinator does not answer.
     pub async fn has_blob(&self, hash: BlobHash) -> Result<bool, ClientError> {
         let request = self.request(Method::HEAD, &format!("blobs/{hash}"))?;
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(error))?;
+        let response = request.send().await.map_err(|error| self.broken(&error))?;
         match response.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),

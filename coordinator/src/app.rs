@@ -6,6 +6,7 @@ use crate::config::Limits;
 use crate::driver::Input;
 use crate::error::ApiError;
 use crate::guard::Guard;
+use crate::guests::Guests;
 use crate::inputs::SegmentIndex;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -22,6 +23,7 @@ pub(crate) struct App {
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) segments: SegmentIndex,
     pub(crate) compute: Compute,
+    pub(crate) guests: Guests,
     pub(crate) driver: mpsc::Sender<Input>,
     pub(crate) board: Board,
     pub(crate) journal: Arc<dyn Journal>,
@@ -30,6 +32,8 @@ pub(crate) struct App {
     pub(crate) www_dir: Option<PathBuf>,
     /// The id of the next job.
     pub(crate) next_job: AtomicU64,
+    /// The number of the next worker's connection.
+    pub(crate) next_connection: AtomicU64,
     /// Submissions that are being prepared at the same time.
     pub(crate) preparing: Semaphore,
     /// Bytes of partials that have come in part, in KiB.

@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{broadcast, watch};
 
-/// Lines kept of a job's log, for those who come late: their bytes together.
+/// What is kept of a job's log, for those who come late, in bytes.
 const TAIL_BYTES: usize = 256 << 10;
+
+/// What a line costs beyond its text, in bytes: also empty ones fill the tail.
+const LINE_COST: usize = 64;
 
 /// Lines a watcher may lag behind before it misses some.
 const LOG_LAG: usize = 256;
@@ -46,10 +49,14 @@ impl Growing {
 struct Tail {
     lines: VecDeque<Arc<str>>,
     bytes: usize,
+    /// Lines that were dropped: the number of the first one that is left.
+    dropped: u64,
 }
 
 /// A watcher's ends: what was logged so far, and what comes.
 pub(crate) struct Watching {
+    /// The number of the tail's first line, or of the next one that comes.
+    pub(crate) first: u64,
     pub(crate) tail: VecDeque<Arc<str>>,
     pub(crate) lines: broadcast::Receiver<Arc<str>>,
     pub(crate) view: watch::Receiver<Arc<JobView>>,
@@ -86,11 +93,12 @@ impl Entry {
     pub(crate) fn log(&self, line: &str) {
         let line: Arc<str> = line.into();
         let mut tail = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.bytes += line.len();
+        tail.bytes += line.len() + LINE_COST;
         tail.lines.push_back(Arc::clone(&line));
         while tail.bytes > TAIL_BYTES {
             let dropped = tail.lines.pop_front().expect("bytes are of lines");
-            tail.bytes -= dropped.len();
+            tail.bytes -= dropped.len() + LINE_COST;
+            tail.dropped += 1;
         }
         // Sent under the lock, so that a watcher gets each line once.
         let _ = self.lines.send(line);
@@ -100,6 +108,7 @@ impl Entry {
     pub(crate) fn watch(&self) -> Watching {
         let tail = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         Watching {
+            first: tail.dropped,
             tail: tail.lines.clone(),
             lines: self.lines.subscribe(),
             view: self.view.subscribe(),
@@ -133,6 +142,12 @@ impl Board {
             let oldest = jobs.over.pop_front().expect("more than none");
             jobs.entries.remove(&oldest);
         }
+    }
+
+    /// The job was never there.
+    pub(crate) fn remove(&self, job: JobId) {
+        let mut jobs = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
+        jobs.entries.remove(&job);
     }
 
     pub(crate) fn get(&self, job: JobId) -> Option<Arc<Entry>> {

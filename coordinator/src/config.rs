@@ -1,5 +1,6 @@
 //! What a coordinator is started with.
 
+use crate::journal::Keep;
 use manyhands_engine::compute;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,8 +13,14 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The folder of blobs and results. Two coordinators must not share one.
+    /// The folder of the journal, blobs and results. Two coordinators must not
+    /// share one.
     pub data: PathBuf,
+    /// Whether jobs are forgotten with the process: nothing is recorded or
+    /// synced.
+    pub ephemeral: bool,
+    /// What is kept of jobs that are over.
+    pub keep: Keep,
     /// What changing state needs. `None`: nothing on loopback, a random key
     /// beyond.
     pub key: Option<String>,
@@ -36,6 +43,8 @@ impl Config {
         Self {
             listen: DEFAULT_LISTEN,
             data,
+            ephemeral: false,
+            keep: Keep::default(),
             key: None,
             allow_hosts: Vec::new(),
             compute,

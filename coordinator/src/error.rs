@@ -31,6 +31,9 @@ pub enum ApiError {
     /// There is no result, or not yet.
     #[error("{0}")]
     NotDone(String),
+    /// The disk is full.
+    #[error("{0}")]
+    NoSpace(String),
     /// The coordinator itself has a problem, or closes.
     #[error("{0}")]
     Unavailable(String),
@@ -46,6 +49,7 @@ impl ApiError {
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::NotDone(_) => (StatusCode::CONFLICT, "not_done"),
+            Self::NoSpace(_) => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }
@@ -60,9 +64,8 @@ impl From<BlobError> for ApiError {
     fn from(error: BlobError) -> Self {
         match error {
             BlobError::TooLarge(_) => Self::TooLarge(error.to_string()),
-            BlobError::Io(_) | BlobError::Store(_) | BlobError::InUse => {
-                Self::Unavailable(error.to_string())
-            }
+            BlobError::Full { .. } => Self::NoSpace(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
         }
     }
 }

@@ -1,20 +1,97 @@
 //! Guest code on the coordinator's side (`open`, `merge`, `finish`), in the
-//! compute child and off the driver's path.
+//! compute child and off the driver's path. The guests of jobs that were taken
+//! up again are loaded when they are first needed.
 
 use crate::app::App;
-use crate::driver::Input;
+use crate::blobs::BlobError;
+use crate::driver::{Input, Trouble};
 use axum::body::Bytes;
-use manyhands_engine::compute::{Event, Events, Work};
-use manyhands_protocol::{Failure, FailureKind, JobId, Node};
-use std::sync::Arc;
-use tokio::sync::mpsc;
+use manyhands_coordinator_core::Plan;
+use manyhands_engine::compute::{Event, Events, JobSpec, Work};
+use manyhands_protocol::api::BlobView;
+use manyhands_protocol::message::JobHeader;
+use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Node};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Tries of one call whose failure may be the machine's.
 const TRIES: u32 = 3;
 
+/// How long a disk that takes no result is left alone.
+pub(crate) const RETRY: Duration = Duration::from_millis(500);
+
+/// Guests that the compute child does not have yet.
+#[derive(Debug, Default)]
+pub(crate) struct Guests {
+    stored: Mutex<BTreeMap<JobId, Arc<Unloaded>>>,
+}
+
+#[derive(Debug)]
+struct Unloaded {
+    plan: Arc<Plan>,
+    loaded: OnceCell<()>,
+}
+
+impl Guests {
+    /// The guest of a job that was taken up again: loaded when it is needed.
+    pub(crate) fn later(&self, job: JobId, plan: Arc<Plan>) {
+        let loaded = OnceCell::new();
+        self.lock().insert(job, Arc::new(Unloaded { plan, loaded }));
+    }
+
+    /// The job is over.
+    pub(crate) fn forget(&self, job: JobId) {
+        self.lock().remove(&job);
+    }
+
+    async fn load(&self, app: &App, job: JobId) -> Result<(), BlobError> {
+        let found = self.lock().get(&job).cloned();
+        let Some(guest) = found else {
+            return Ok(());
+        };
+        let load = || async {
+            let spec = stored_guest(app, &guest.plan.header).await?;
+            app.compute.load(job, spec);
+            Ok(())
+        };
+        guest.loaded.get_or_try_init(load).await.map(|_| ())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<JobId, Arc<Unloaded>>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the compute child needs, from the blobs that a job's header names.
+async fn stored_guest(app: &App, header: &JobHeader) -> Result<JobSpec, BlobError> {
+    let mut files = BTreeMap::new();
+    for file in &header.files {
+        files.insert(file.name.clone(), blob(app, file.hash).await?);
+    }
+    Ok(JobSpec {
+        wasm: blob(app, header.module).await?,
+        module: header.module,
+        params: header.params.clone().into(),
+        memory_limit: header.memory,
+        task_timeout: Duration::from_millis(header.task_timeout_ms),
+        split: header.split,
+        files,
+    })
+}
+
+async fn blob(app: &App, hash: BlobHash) -> Result<Bytes, BlobError> {
+    let place = app.blobs.needed(hash).await?;
+    app.blobs.read(&place).await
+}
+
 /// Does one thing in the compute child, again where the machine was to blame.
 pub(crate) async fn call(app: &App, job: JobId, work: Work) -> Result<Bytes, Failure> {
+    if let Err(error) = app.guests.load(app, job).await {
+        return Err(crash(error.to_string()));
+    }
     let mut tries = 1;
     loop {
         match app.compute.call(job, work.clone()).await {
@@ -22,6 +99,11 @@ pub(crate) async fn call(app: &App, job: JobId, work: Work) -> Result<Bytes, Fai
             outcome => return outcome,
         }
     }
+}
+
+pub(crate) fn crash(message: String) -> Failure {
+    let kind = FailureKind::Crash;
+    Failure { kind, message }
 }
 
 /// Merges two partials; the driver is told what they came to.
@@ -41,14 +123,31 @@ pub(crate) fn finish(app: &Arc<App>, job: JobId, partial: Bytes) {
     app.tasks.spawn(async move {
         let app = task_app;
         let outcome = match call(&app, job, Work::Finish { partial }).await {
-            Ok(result) => app.blobs.put(&result).await.map_err(|error| Failure {
-                kind: FailureKind::Crash,
-                message: format!("the result cannot be written: {error}"),
-            }),
+            Ok(result) => match store(&app, job, &result).await {
+                Some(outcome) => outcome,
+                None => return,
+            },
             Err(failure) => Err(failure),
         };
         let _ = app.driver.send(Input::Finished { job, outcome }).await;
     });
+}
+
+/// Stores a result, however long the disk takes to take it; `None` when the
+/// coordinator closes before.
+async fn store(app: &App, job: JobId, result: &[u8]) -> Option<Result<BlobView, Failure>> {
+    let source = Trouble::Result(job);
+    loop {
+        let error = match app.blobs.put(result).await {
+            Ok(view) => return Some(Ok(view)),
+            Err(error) if error.may_pass() => error,
+            Err(error) => return Some(Err(crash(error.to_string()))),
+        };
+        let why = Some(error.to_string());
+        app.driver.send(Input::Trouble { source, why }).await.ok()?;
+        let pause = tokio::time::sleep(RETRY);
+        app.closing.run_until_cancelled(pause).await?;
+    }
 }
 
 /// Passes on what guests in the compute child say, until the coordinator closes.
@@ -67,7 +166,8 @@ pub(crate) async fn listen(
                 tracing::warn!(%job, reason, "a module does not load here");
             }
             Event::Restarted { reason } => {
-                tracing::warn!(reason, "the compute child was replaced");
+                // The engine has warned of it, where it was not to be expected.
+                tracing::debug!(reason, "the compute child was replaced");
             }
             Event::Unavailable { reason } => {
                 tracing::error!(reason, "the compute child cannot be started");

@@ -1,9 +1,11 @@
 //! From input files to segments: one pass that cuts and hashes, and the index
 //! by which workers are sent what they ask for.
 
-use crate::blobs::Place;
+use crate::blobs::{Blobs, Place};
+use bytes::Bytes;
 use manyhands_protocol::message::SegmentRef;
 use manyhands_protocol::{BlobHash, Segment, Split, SplitError, Splitter};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -49,6 +51,49 @@ impl Cutting {
             .map_or(0, |last| last.first_task + last.tasks)
     }
 
+    /// Where the segments lie, for the journal. Files under the data folder are
+    /// named relative to it, so that it may be moved.
+    pub(crate) fn places(&self, blobs: &Blobs) -> Bytes {
+        let mut stored = StoredPlaces::default();
+        let mut known = HashMap::new();
+        for place in &self.places {
+            let file = *known.entry(Arc::clone(&place.file)).or_insert_with(|| {
+                let file = blobs.relative(&place.file);
+                stored
+                    .files
+                    .push(file.as_os_str().as_encoded_bytes().to_vec());
+                stored.files.len() as u32 - 1
+            });
+            stored.segments.push((file, place.offset));
+        }
+        let bytes = postcard::to_stdvec(&stored).expect("lists of bytes and numbers");
+        bytes.into()
+    }
+
+    /// The inverse: a cutting from what the journal has; `None` where that does
+    /// not fit together.
+    pub(crate) fn stored(segments: &[SegmentRef], places: &[u8], blobs: &Blobs) -> Option<Self> {
+        let stored: StoredPlaces = postcard::from_bytes(places).ok()?;
+        if stored.segments.len() != segments.len() {
+            return None;
+        }
+        let names = stored.files.into_iter().map(String::from_utf8);
+        let files = names.map(|name| Some(Arc::from(blobs.absolute(Path::new(&name.ok()?)))));
+        let files = files.collect::<Option<Vec<Arc<Path>>>>()?;
+        let places = stored.segments.iter().zip(segments);
+        let places = places.map(|((file, offset), segment)| {
+            Some(Place {
+                file: Arc::clone(files.get(*file as usize)?),
+                offset: *offset,
+                len: segment.len,
+            })
+        });
+        Some(Self {
+            segments: segments.to_vec(),
+            places: places.collect::<Option<_>>()?,
+        })
+    }
+
     fn push(&mut self, file: &Arc<Path>, segment: Segment, hash: BlobHash) {
         self.segments.push(SegmentRef {
             hash,
@@ -62,6 +107,14 @@ impl Cutting {
             len: segment.len,
         });
     }
+}
+
+/// Places as the journal keeps them: each file once, and of each segment its
+/// file's number and its offset.
+#[derive(Default, Serialize, Deserialize)]
+struct StoredPlaces {
+    files: Vec<Vec<u8>>,
+    segments: Vec<(u32, u64)>,
 }
 
 /// Cuts and hashes all files, in the bytewise order of their names. Blocks:
@@ -214,6 +267,7 @@ impl SegmentIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blobs::Durability;
     use manyhands_protocol::segments_of;
 
     fn part(folder: &Path, name: &str, bytes: &[u8]) -> InputPart {
@@ -252,6 +306,27 @@ mod tests {
         assert!(expected.len() > 3, "several segments a file");
         assert_eq!(cutting.segments, expected);
         assert_eq!(cutting.tasks(), task);
+    }
+
+    #[test]
+    fn a_cutting_survives_the_journal_in_a_folder_that_was_moved() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let outside = tempfile::tempdir().unwrap();
+        let before = Blobs::open(old.path(), 1 << 20, Durability::Unsynced).unwrap();
+        let parts = vec![
+            part(old.path(), "a", b"one\ntwo\n"),
+            part(outside.path(), "b", b"three\n"),
+        ];
+        let cutting = cut(parts, Split::Lines).unwrap();
+        let places = cutting.places(&before);
+        let after = Blobs::open(new.path(), 1 << 20, Durability::Unsynced).unwrap();
+        let found = Cutting::stored(&cutting.segments, &places, &after).unwrap();
+        assert_eq!(found.segments, cutting.segments);
+        let files: Vec<&Path> = found.places.iter().map(|place| &*place.file).collect();
+        let root = new.path().canonicalize().unwrap();
+        assert_eq!(files, [&*root.join("a"), &*outside.path().join("b")]);
+        assert!(Cutting::stored(&cutting.segments[1..], &places, &after).is_none());
+        assert!(Cutting::stored(&cutting.segments, b"", &after).is_none());
     }
 
     #[test]

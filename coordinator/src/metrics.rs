@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) duplicates: Counter,
     pub(crate) failures: Counter,
     pub(crate) merges: Counter,
+    pub(crate) recorded: Counter,
     pub(crate) blob_bytes: Counter,
     pub(crate) refused: Counter,
 }
@@ -53,6 +54,11 @@ impl Metrics {
                 "Failures of guests that workers told of",
             ),
             merges: counter(&mut registry, "merges", "Merges in the compute child"),
+            recorded: counter(
+                &mut registry,
+                "recorded",
+                "Partials that were worth a record in the journal",
+            ),
             blob_bytes: counter(
                 &mut registry,
                 "blob_bytes",

@@ -19,6 +19,13 @@ static ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 const NOT_BUILT: &str = "The page is not built: run `cargo xtask web`, then build and start \
                          the coordinator again. Native workers do not need it.\n";
 
+/// Whether the volunteers' page was there when this program was built. Without
+/// it a coordinator still serves native workers and the API.
+#[must_use]
+pub fn page_is_built() -> bool {
+    ASSETS.iter().any(|asset| asset.name.starts_with("pkg/"))
+}
+
 /// The policy of the page and of its workers' scripts. Engines differ on whether
 /// `'self'` covers WebSockets, so the one address is spelled out.
 pub(crate) fn content_security_policy(host: &GoodHost) -> HeaderValue {
@@ -40,8 +47,7 @@ pub(crate) async fn serve(path: &str, headers: &HeaderMap, www_dir: Option<&Path
     if let Some(folder) = www_dir {
         return from_disk(folder, name, headers).await;
     }
-    let built = ASSETS.iter().any(|asset| asset.name.starts_with("pkg/"));
-    if name == "index.html" && !built {
+    if name == "index.html" && !page_is_built() {
         return (StatusCode::SERVICE_UNAVAILABLE, NOT_BUILT).into_response();
     }
     match ASSETS.iter().find(|asset| asset.name == name) {

@@ -2,22 +2,25 @@
 //! without HTTP.
 
 use crate::app::App;
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, Durability};
 use crate::board::Board;
 use crate::config::Config;
 use crate::driver::{self, Driver, Input, unix_ms};
 use crate::error::ApiError;
 use crate::guard::Guard;
-use crate::inputs::{InputPart, SegmentIndex};
-use crate::journal::MemoryJournal;
+use crate::guests::Guests;
+use crate::inputs::{Cutting, InputPart, SegmentIndex};
+use crate::journal::{Journal, JournalError, MemoryJournal, OpenError, SqliteJournal};
 use crate::metrics::Metrics;
-use crate::{guests, routes, submit};
+use crate::outputs::OutputFile;
+use crate::{guests, keeping, routes, submit};
 use axum::serve::ListenerExt;
+use manyhands_coordinator_core::{ClaimKey, Core, Damaged, Stored};
 use manyhands_engine::compute::Compute;
-use manyhands_protocol::Incarnation;
 use manyhands_protocol::api::{JobView, Submission};
+use manyhands_protocol::{Incarnation, MergeMode};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -40,12 +43,21 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The data folder does not work.
-    #[error("cannot use {}: {source}", folder.display())]
-    Data {
-        /// Which.
+    #[error(transparent)]
+    Data(#[from] BlobError),
+    /// The journal in the data folder cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What the journal has of a job does not fit together.
+    #[error("{source}; nothing in {} was changed", folder.display())]
+    Damaged {
+        /// The data folder.
         folder: PathBuf,
-        /// Why.
-        source: BlobError,
+        /// Which job, and what.
+        source: Damaged,
     },
     /// The compute child does not start.
     #[error("cannot start {} to run guests: {source}", program.display())]
@@ -87,48 +99,57 @@ impl Coordinator {
         let key = config
             .key
             .clone()
+            // A variable that is set to nothing sets no key.
+            .filter(|key| !key.is_empty())
             .or_else(|| (!address.ip().is_loopback()).then(random_key));
-        let data = |source| StartError::Data {
-            folder: config.data.clone(),
-            source,
-        };
-        let blobs = Arc::new(Blobs::open(&config.data, config.limits.max_blob).map_err(data)?);
+        let (blobs, journal) = open(&config)?;
         let compute = Compute::spawn(config.compute.clone());
         let (compute, events) = compute.map_err(|source| StartError::Compute {
             program: config.compute.program.clone(),
             source,
         })?;
         let (inputs, inbox) = mpsc::channel(driver::QUEUE);
+        let identity = journal.identity();
         let app = Arc::new(App {
             guard: Guard::new(address, &config.allow_hosts, key.clone()),
             blobs,
             segments: SegmentIndex::default(),
             compute,
+            guests: Guests::default(),
             driver: inputs,
             board: Board::default(),
-            journal: Arc::new(MemoryJournal::default()),
+            journal,
             metrics: Metrics::new(),
             limits: config.limits,
             www_dir: config.www_dir,
-            next_job: AtomicU64::new(1),
+            next_job: AtomicU64::new(identity.next_job.0),
+            next_connection: AtomicU64::new(1),
             preparing: Semaphore::new(PREPARING),
             partial_kib: Semaphore::new((config.limits.partial_memory / 1024) as usize),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let scheduler = manyhands_scheduler::Config {
-            incarnation: Incarnation(unix_ms()),
-            ..config.scheduler
-        };
-        let driver = Driver::new(Arc::clone(&app), scheduler);
+        let core = Core::new(manyhands_coordinator_core::Config {
+            scheduler: manyhands_scheduler::Config {
+                incarnation: identity.incarnation,
+                ..config.scheduler
+            },
+            key: ClaimKey(identity.secret),
+            max_workers: config.limits.max_workers,
+        });
+        let mut driver = Driver::new(Arc::clone(&app), core);
+        restore(&app, &mut driver, &config.data).await?;
         let closing = app.closing.clone();
         app.tasks.spawn(async move {
+            // Whatever makes the driver end, a panic included: without it the
+            // coordinator is of no use, and must not seem to be.
+            let _closing = closing.drop_guard();
             driver.run(inbox).await;
-            // Also when the journal made it end.
-            closing.cancel();
         });
         let listening = guests::listen(app.driver.clone(), events, app.closing.clone());
         app.tasks.spawn(listening);
+        app.tasks
+            .spawn(keeping::keep(Arc::clone(&app), config.keep));
         serve(&app, listener);
         tracing::info!(%address, "listening");
         Ok(Self { app, address, key })
@@ -194,6 +215,7 @@ impl Coordinator {
         {
             tracing::warn!("some connections did not end in time");
         }
+        self.app.journal.close().await;
     }
 }
 
@@ -201,6 +223,80 @@ impl Drop for Coordinator {
     fn drop(&mut self) {
         let _ = self.app.driver.try_send(Input::Close);
         self.app.closing.cancel();
+    }
+}
+
+/// The data folder, which is this coordinator's alone from here on.
+fn open(config: &Config) -> Result<(Arc<Blobs>, Arc<dyn Journal>), StartError> {
+    let durability = match config.ephemeral {
+        true => Durability::Unsynced,
+        false => Durability::Synced,
+    };
+    let blobs = Blobs::open(&config.data, config.limits.max_blob, durability)?;
+    let journal: Arc<dyn Journal> = match config.ephemeral {
+        true => Arc::new(MemoryJournal::new(Incarnation(unix_ms()))),
+        false => Arc::new(SqliteJournal::open(&config.data)?),
+    };
+    Ok((Arc::new(blobs), journal))
+}
+
+/// Takes up the jobs that were not over when an earlier coordinator ended.
+async fn restore(app: &Arc<App>, driver: &mut Driver, folder: &Path) -> Result<(), StartError> {
+    let stored = app.journal.stored().await?;
+    app.blobs
+        .retain_outputs(&stored.iter().map(|job| job.view.id).collect())?;
+    let count = stored.len();
+    for job in stored {
+        let damaged = |what| StartError::Damaged {
+            folder: folder.to_owned(),
+            source: what,
+        };
+        restore_one(app, driver, job).await?.map_err(damaged)?;
+    }
+    if count > 0 {
+        tracing::info!(jobs = count, "taken up again");
+    }
+    Ok(())
+}
+
+async fn restore_one(
+    app: &Arc<App>,
+    driver: &mut Driver,
+    mut stored: Stored,
+) -> Result<Result<(), Damaged>, StartError> {
+    let (id, plan) = (stored.view.id, Arc::clone(&stored.plan));
+    let cutting = match plan.header.split {
+        None => None,
+        Some(_) => match Cutting::stored(&plan.segments, &plan.places, &app.blobs) {
+            Some(cutting) => Some(cutting),
+            None => {
+                return Ok(Err(Damaged {
+                    job: id,
+                    what: "its inputs",
+                }));
+            }
+        },
+    };
+    let output = match plan.header.merge {
+        MergeMode::Reduce => None,
+        MergeMode::Concat => Some(output(app, &mut stored).await?),
+    };
+    app.guests.later(id, plan);
+    Ok(driver.restore(stored, cutting, output))
+}
+
+/// The growing result of a job; where less is there than the journal says, all
+/// of it is computed again.
+async fn output(app: &Arc<App>, stored: &mut Stored) -> Result<OutputFile, BlobError> {
+    let id = stored.view.id;
+    match OutputFile::start(app, id, stored.prefix.1).await {
+        Err(error @ BlobError::Short { .. }) => {
+            tracing::error!(%error, "this job begins anew");
+            stored.prefix = (0, 0);
+            stored.partials.clear();
+            OutputFile::start(app, id, 0).await
+        }
+        started => started,
     }
 }
 

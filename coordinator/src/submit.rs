@@ -2,26 +2,32 @@
 //! here, before any worker is bothered.
 
 use crate::app::App;
-use crate::driver::{Input, NewJob};
+use crate::driver::{Input, Prepared};
 use crate::error::ApiError;
 use crate::guests;
 use crate::inputs::{self, Cutting, InputError, InputPart};
 use crate::outputs::OutputFile;
 use axum::body::Bytes;
+use manyhands_coordinator_core::{NewJob, Plan};
 use manyhands_engine::admit::{Admitted, admit};
 use manyhands_engine::compute::{JobSpec as GuestSpec, Work};
 use manyhands_protocol::api::{JobState, JobView, ModuleView, OutputShape, Submission};
 use manyhands_protocol::limits::{
-    DEFAULT_MEMORY, DEFAULT_TASK_TIMEOUT_MS, MAX_FILES, MAX_LIST, MAX_MODULE, MAX_PARAMS,
+    DEFAULT_MEMORY, DEFAULT_TASK_TIMEOUT_MS, MAX_FILES, MAX_MODULE, MAX_PARAMS,
 };
 use manyhands_protocol::message::{FileRef, JobHeader};
 use manyhands_protocol::{BlobHash, FailureKind, JobId, MergeMode, Split, Tree};
-use manyhands_scheduler::JobSpec;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// The longest key of a submission, in bytes.
+const MAX_KEY: usize = 64;
+
+/// The longest name of a job, or of a broadcast file, in bytes.
+const MAX_NAME: usize = 1024;
 
 /// The most memory a guest can have: all that 32 bits address.
 const MAX_MEMORY: u64 = 4 << 30;
@@ -52,6 +58,9 @@ pub(crate) async fn submit(
     submission: Submission,
     parts: Vec<InputPart>,
 ) -> Result<Arc<JobView>, ApiError> {
+    if let Some(same) = submitted_before(app, &submission).await? {
+        return Ok(same);
+    }
     let _permit = app
         .preparing
         .acquire()
@@ -75,6 +84,23 @@ pub(crate) async fn submit(
     app.ask(|reply| Input::Submit { job, reply }).await
 }
 
+/// The job of a submission that came before, and whose answer was lost.
+async fn submitted_before(
+    app: &App,
+    submission: &Submission,
+) -> Result<Option<Arc<JobView>>, ApiError> {
+    let Some(key) = &submission.key else {
+        return Ok(None);
+    };
+    if key.is_empty() || key.len() > MAX_KEY {
+        let text = format!("a submission's key has 1 to {MAX_KEY} bytes");
+        return Err(ApiError::BadInput(text));
+    }
+    let recorded = app.journal.by_key(key).await;
+    let recorded = recorded.map_err(|error| ApiError::Unavailable(error.to_string()))?;
+    Ok(recorded.map(|view| app.board.get(view.id).map_or(view, |entry| entry.view())))
+}
+
 struct Preparing<'a> {
     app: &'a Arc<App>,
     id: JobId,
@@ -93,11 +119,15 @@ struct Opened {
 type Files = (Vec<FileRef>, BTreeMap<String, Bytes>);
 
 impl Preparing<'_> {
-    async fn run(&self, parts: Vec<InputPart>) -> Result<NewJob, ApiError> {
+    async fn run(&self, parts: Vec<InputPart>) -> Result<Prepared, ApiError> {
         let submission = &self.submission;
         let memory = submission.memory.unwrap_or(DEFAULT_MEMORY);
         if !(1 << 16..=MAX_MEMORY).contains(&memory) {
             return Err(bad_input("a guest's memory is from 64 KiB to 4 GiB"));
+        }
+        if submission.name.len() > MAX_NAME {
+            let text = format!("a job's name has at most {MAX_NAME} bytes");
+            return Err(ApiError::BadInput(text));
         }
         let weight = submission.weight.unwrap_or(100);
         if !(1..=1000).contains(&weight) {
@@ -136,13 +166,10 @@ impl Preparing<'_> {
                 ApiError::BadModule("open does not say how many tasks there are".into())
             })?,
         };
-        let tree = Tree::new(tasks).ok_or_else(|| {
-            ApiError::BadParams(format!("{tasks} tasks; at most 2^62 are possible"))
-        })?;
-        let output = match admitted.merge {
-            MergeMode::Concat => Some(OutputFile::start(self.app, self.id).await?),
-            MergeMode::Reduce => None,
-        };
+        if Tree::new(tasks).is_none() {
+            let text = format!("{tasks} tasks; at most 2^62 are possible");
+            return Err(ApiError::BadParams(text));
+        }
         let header = JobHeader {
             job: self.id,
             name: submission.name.clone(),
@@ -156,10 +183,45 @@ impl Preparing<'_> {
             memory,
             task_timeout_ms: timeout,
         };
-        Ok(NewJob {
-            spec: spec(tree, &admitted, weight, memory, cutting.as_ref()),
-            view: self.view(&header, opened.shape),
+        self.assemble(header, opened.shape, &admitted, weight, cutting)
+            .await
+    }
+
+    async fn assemble(
+        &self,
+        header: JobHeader,
+        shape: OutputShape,
+        admitted: &Admitted,
+        weight: u32,
+        cutting: Option<Cutting>,
+    ) -> Result<Prepared, ApiError> {
+        let inputs = self.submission.inputs.iter().map(|input| input.blob);
+        let places = cutting
+            .as_ref()
+            .map(|cutting| cutting.places(&self.app.blobs));
+        let view = self.view(&header, shape);
+        let plan = Plan {
             header,
+            weight,
+            simd: admitted.simd,
+            segments: cutting
+                .as_ref()
+                .map_or_else(Vec::new, |cutting| cutting.segments.clone()),
+            places: places.unwrap_or_default(),
+            blobs: inputs.chain([self.submission.module]).collect(),
+            key: self.submission.key.clone(),
+        };
+        let output = match admitted.merge {
+            MergeMode::Concat => Some(OutputFile::start(self.app, self.id, 0).await?),
+            MergeMode::Reduce => None,
+        };
+        let job = NewJob {
+            spec: plan.spec().expect("its number of tasks was checked"),
+            plan: Arc::new(plan),
+            view,
+        };
+        Ok(Prepared {
+            job,
             cutting,
             output,
         })
@@ -208,7 +270,7 @@ impl Preparing<'_> {
                 hash: file.blob,
                 len: bytes.len() as u64,
             });
-            if file.name.len() > 1024 || all.insert(file.name.clone(), bytes).is_some() {
+            if file.name.len() > MAX_NAME || all.insert(file.name.clone(), bytes).is_some() {
                 return Err(bad_input(&format!(
                     "the file name {:?} is given twice or too long",
                     file.name
@@ -220,7 +282,7 @@ impl Preparing<'_> {
 
     /// A whole blob of at most `most` bytes, if it is here.
     async fn read(&self, hash: BlobHash, most: u64) -> Result<Option<Bytes>, ApiError> {
-        let Some(place) = self.app.blobs.place(hash).await? else {
+        let Some(place) = self.app.blobs.place_renewed(hash).await? else {
             return Ok(None);
         };
         if place.len > most {
@@ -230,8 +292,7 @@ impl Preparing<'_> {
             );
             return Err(ApiError::TooLarge(text));
         }
-        let bytes = place.read(0, place.len as usize).await;
-        Ok(Some(bytes.map_err(crate::blobs::BlobError::from)?))
+        Ok(Some(self.app.blobs.read(&place).await?))
     }
 
     async fn open(&self) -> Result<Opened, ApiError> {
@@ -262,6 +323,7 @@ impl Preparing<'_> {
             elapsed_ms: 0,
             remaining_ms: None,
             retries: 0,
+            waiting: None,
             params: self.submission.params.clone(),
             contributions: Vec::new(),
         }
@@ -293,43 +355,9 @@ async fn cut(parts: Vec<InputPart>, split: Split) -> Result<Cutting, ApiError> {
     outcome.map_err(|error: InputError| ApiError::BadInput(error.to_string()))
 }
 
-fn spec(
-    tree: Tree,
-    admitted: &Admitted,
-    weight: u32,
-    memory: u64,
-    cutting: Option<&Cutting>,
-) -> JobSpec {
-    let bytes: u64 = cutting.map_or(0, |cutting| cutting.segments.iter().map(|at| at.len).sum());
-    JobSpec {
-        tree,
-        merge: admitted.merge,
-        weight,
-        memory,
-        simd: false,
-        bytes_per_task: bytes.div_ceil(tree.tasks().max(1)),
-        max_block: cutting.map_or(u64::MAX, |cutting| max_block(cutting, MAX_LIST)),
-    }
-}
-
-/// The most tasks a block may have, wherever it begins, so that its inputs are
-/// at most `list` segments.
-fn max_block(cutting: &Cutting, list: usize) -> u64 {
-    // A range that touches more than `list` segments has all of the `list - 1`
-    // between its first and its last, and a task of each of these two.
-    let inner = cutting.segments.windows(list + 1).map(|window| {
-        let (second, last) = (window[1], window[list]);
-        last.first_task - second.first_task + 1
-    });
-    inner.min().unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blobs::Place;
-    use manyhands_protocol::message::SegmentRef;
-    use std::path::Path;
 
     #[test]
     fn parameters_are_brought_into_one_form() {
@@ -341,49 +369,5 @@ mod tests {
         );
         let long = serde_json::Value::String("x".repeat(MAX_PARAMS));
         assert!(matches!(canonical(&long), Err(ApiError::BadParams(_))));
-    }
-
-    #[test]
-    fn no_block_of_the_allowed_size_touches_more_segments_than_a_grant_can_name() {
-        let sizes = [3u64, 1, 1, 5, 1, 2, 1, 1, 9, 1];
-        let mut cutting = Cutting::default();
-        let mut first_task = 0;
-        for tasks in sizes {
-            cutting.segments.push(SegmentRef {
-                hash: BlobHash([0; 32]),
-                len: 1,
-                first_task,
-                tasks,
-            });
-            cutting.places.push(Place {
-                file: Path::new("x").into(),
-                offset: 0,
-                len: 1,
-            });
-            first_task += tasks;
-        }
-        let touched = |start: u64, end: u64| {
-            let segments = cutting.segments.iter();
-            segments
-                .filter(|at| at.first_task < end && at.first_task + at.tasks > start)
-                .count()
-        };
-        let widest = |tasks: u64| {
-            (0..=first_task - tasks)
-                .map(|at| touched(at, at + tasks))
-                .max()
-        };
-        for list in 1..sizes.len() {
-            let most = max_block(&cutting, list);
-            assert!(
-                widest(most).unwrap() <= list,
-                "{list} segments, {most} tasks"
-            );
-            assert!(
-                widest(most + 1).unwrap() > list,
-                "{most} is the largest for {list}"
-            );
-        }
-        assert_eq!(max_block(&cutting, sizes.len()), u64::MAX);
     }
 }

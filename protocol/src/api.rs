@@ -85,6 +85,10 @@ pub struct Submission {
     /// How long one task may run, in milliseconds; a minute if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_timeout_ms: Option<u64>,
+    /// Chosen at random by the submitter, at most 64 bytes: a submission that
+    /// comes again with the same key, since its answer was lost, is the same job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// Parameters as they came; the coordinator brings them into canonical form
@@ -197,6 +201,9 @@ pub struct JobView {
     pub remaining_ms: Option<u64>,
     /// Blocks that had to be done again (lost workers, failures).
     pub retries: u64,
+    /// Why the job gets no worker, if none can take its blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
     /// The parameters.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: Json,
@@ -240,6 +247,9 @@ pub struct WorkerView {
     pub job: Option<JobId>,
     /// When it joined, in milliseconds since 1970.
     pub joined_ms: u64,
+    /// Why it gets no work for a while, if it failed too often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<String>,
 }
 
 /// What the page and `manyhands workers` show at a glance.
@@ -254,6 +264,9 @@ pub struct Status {
     pub slots: u64,
     /// Jobs that are not over.
     pub running: u64,
+    /// Why nothing is handed out at present: what comes back could not be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// One event of `GET /api/v1/jobs/{id}/events`; the event's name is the tag.
@@ -275,7 +288,8 @@ pub enum JobEvent {
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ErrorBody {
     /// A word for programs: `bad_module`, `bad_params`, `bad_input`,
-    /// `not_found`, `forbidden`, `too_large`, `not_done`, `unavailable`.
+    /// `not_found`, `forbidden`, `too_large`, `not_done`, `no_space`,
+    /// `unavailable`.
     pub code: String,
     /// What happened, where, and what to do.
     pub message: String,

@@ -40,9 +40,9 @@ pub trait Message: Serialize + DeserializeOwned {
 ///
 /// ```
 /// use manyhands_protocol::{codec, message::ToWorker};
-/// let frame = codec::encode(&ToWorker::Ping);
+/// let frame = codec::encode(&ToWorker::Alive);
 /// let (message, bulk) = codec::decode::<ToWorker>(frame.into()).unwrap();
-/// assert_eq!((message, bulk.len()), (ToWorker::Ping, 0));
+/// assert_eq!((message, bulk.len()), (ToWorker::Alive, 0));
 /// ```
 ///
 /// # Panics
@@ -126,7 +126,7 @@ impl Message for ToCoordinator {
                 at_most(held.len(), MAX_LIST, "the list of leases held")
             }
             Self::Need(hashes) => at_most(hashes.len(), MAX_LIST, "the list of blobs"),
-            Self::Failed { failure, .. } => {
+            Self::Failed { failure, .. } | Self::Unusable { failure, .. } => {
                 at_most(failure.message.len(), MAX_TEXT, "a failure's text")
             }
             Self::Log { text, .. } => at_most(text.len(), MAX_TEXT, "a log line"),

@@ -42,6 +42,11 @@ impl fmt::Debug for SessionToken {
     }
 }
 
+/// What shows a coordinator that it granted a lease itself, also after it was
+/// started anew and has forgotten all leases. Only a coordinator can make one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Proof(pub [u8; 16]);
+
 /// The BLAKE3 hash of a blob's raw bytes; written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobHash(pub [u8; 32]);

@@ -14,7 +14,7 @@ mod node;
 mod sequence;
 mod split;
 
-pub use ids::{BlobHash, HexError, Incarnation, JobId, LeaseId, SessionToken, WorkerId};
+pub use ids::{BlobHash, HexError, Incarnation, JobId, LeaseId, Proof, SessionToken, WorkerId};
 pub use merge::{MergeTree, Step};
 pub use message::{Failure, FailureKind, MergeMode};
 pub use node::{MAX_TASKS, Node, Tree};
@@ -26,4 +26,4 @@ pub use split::{
 
 /// The version both sides name in their hello; raised whenever the encoding of
 /// any message changes (a test notices).
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;

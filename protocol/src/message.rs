@@ -7,7 +7,7 @@
 //! [`codec`](crate::codec)).
 
 use crate::ids::wide;
-use crate::{BlobHash, Incarnation, JobId, LeaseId, Node, SessionToken, Split, WorkerId};
+use crate::{BlobHash, Incarnation, JobId, LeaseId, Node, Proof, SessionToken, Split, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// How the partials of two sibling blocks become their parent's.
@@ -130,6 +130,20 @@ pub enum EngineKind {
     Browser,
 }
 
+/// A lease that its worker still holds, as it was granted: enough for a
+/// coordinator that was started anew to take it up again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Claim {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its job.
+    pub job: JobId,
+    /// Its block.
+    pub node: Node,
+    /// As it came with the grant.
+    pub proof: Proof,
+}
+
 /// A worker's first message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
@@ -139,7 +153,7 @@ pub struct Hello {
     /// The session to resume, if the worker has one.
     pub resume: Option<SessionToken>,
     /// Leases the worker still holds of that session; others are free again.
-    pub held: Vec<LeaseId>,
+    pub held: Vec<Claim>,
     /// For people: host name, or the browser's name.
     pub name: String,
     /// What runs the guests.
@@ -151,6 +165,8 @@ pub struct Hello {
     pub memory: u64,
     /// Whether the engine has SIMD128.
     pub simd: bool,
+    /// Whether its page is hidden, as in `Capacity`.
+    pub hidden: bool,
 }
 
 /// From a worker to its coordinator.
@@ -217,10 +233,20 @@ pub enum ToCoordinator {
         /// At most [`MAX_TEXT`](crate::limits::MAX_TEXT) bytes.
         text: String,
     },
-    /// Says that the worker is alive when it has nothing else to say.
+    /// Says that the worker is alive when it has nothing else to say, or has
+    /// heard nothing for as long; answered by `Alive`.
     Alive,
     /// The worker leaves for good; its leases are free at once.
     Goodbye,
+    /// The job cannot run here at all (its module does not load, a blob of it is
+    /// not to be had): nothing of it is to be granted on this session. Each
+    /// lease of it is given back too.
+    Unusable {
+        /// The job.
+        job: JobId,
+        /// Why.
+        failure: Failure,
+    },
 }
 
 /// From a coordinator to one of its workers.
@@ -234,7 +260,8 @@ pub enum ToWorker {
         session: SessionToken,
         /// Which start of the coordinator this is.
         incarnation: Incarnation,
-        /// Whether the session was resumed; if not, leases held before are void.
+        /// Whether the session was resumed, be it by a coordinator started anew;
+        /// if not, leases held before are void.
         resumed: bool,
         /// Say something at least this often, in milliseconds.
         #[serde(with = "wide")]
@@ -257,6 +284,8 @@ pub enum ToWorker {
         node: Node,
         /// Its inputs, in task order.
         inputs: Vec<SegmentRef>,
+        /// To be shown when the session is resumed.
+        proof: Proof,
     },
     /// Give the lease back if it has not begun (`Returned` answers); if it has,
     /// go on.
@@ -293,8 +322,8 @@ pub enum ToWorker {
         /// Which blob.
         hash: BlobHash,
     },
-    /// Asks for a sign of life.
-    Ping,
+    /// Answers `Alive`.
+    Alive,
     /// Another connection took this session over, or the coordinator closes:
     /// do not reconnect before `after_ms`.
     Closing {

@@ -25,9 +25,28 @@ impl<P> Sequence<P> {
     /// Nothing has come yet.
     #[must_use]
     pub fn new(tree: Tree) -> Self {
+        Self::starting_at(tree, 0)
+    }
+
+    /// The tasks before `next` have left with the prefix already, in an earlier
+    /// run of the program, say.
+    ///
+    /// ```
+    /// use manyhands_protocol::{Node, Sequence, Tree};
+    /// let mut sequence = Sequence::starting_at(Tree::new(3).unwrap(), 1);
+    /// assert!(sequence.insert(Node::leaf(0), "a").is_empty());
+    /// assert_eq!(sequence.insert(Node::leaf(1), "b"), vec!["b"]);
+    /// ```
+    ///
+    /// # Panics
+    /// When `next` is past the tree's end.
+    #[must_use]
+    pub fn starting_at(tree: Tree, next: u64) -> Self {
+        let tasks = tree.tasks();
+        assert!(next <= tasks, "{next} of {tasks} tasks have left");
         Self {
             tree,
-            next: 0,
+            next,
             early: BTreeMap::new(),
         }
     }
@@ -108,6 +127,20 @@ mod tests {
             prop_assert_eq!(sequence.next_task(), n);
             prop_assert_eq!(sequence.waiting(), 0);
         }
+    }
+
+    #[test]
+    fn it_goes_on_where_another_has_stopped() {
+        let tree = Tree::new(5).unwrap();
+        let mut sequence = Sequence::starting_at(tree, 3);
+        assert_eq!(sequence.next_task(), 3);
+        assert!(sequence.covers(Node::leaf(2)));
+        assert!(sequence.covers(Node::new(1, 1).unwrap()), "2 has left");
+        assert!(sequence.insert(Node::leaf(4), "4").is_empty());
+        assert_eq!(sequence.insert(Node::leaf(3), "3"), ["3", "4"]);
+        let mut whole = Sequence::starting_at(tree, 5);
+        assert_eq!(whole.next_task(), 5);
+        assert!(whole.insert(Node::leaf(4), "again").is_empty());
     }
 
     #[test]

@@ -13,6 +13,23 @@ pub(crate) struct Early<P> {
     partial: P,
 }
 
+/// What a `reduce` job has of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    /// Bytes of its partial, or of its halves' while they are being merged.
+    len: u64,
+    merging: bool,
+}
+
+/// The sizes of what is in a merge tree.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes {
+    /// Disjoint canonical nodes: those that are held, or being merged and
+    /// awaited, as no ancestor has come in.
+    kept: BTreeMap<Node, Kept>,
+    bytes: u64,
+}
+
 #[derive(Debug)]
 pub(crate) enum Assembly<P> {
     Reduce {
@@ -20,6 +37,7 @@ pub(crate) enum Assembly<P> {
         tree: Option<MergeTree<P>>,
         /// Merges under way.
         merging: usize,
+        sizes: Sizes,
     },
     Concat {
         tree: Tree,
@@ -36,15 +54,17 @@ pub(crate) enum Assembly<P> {
 }
 
 impl<P> Assembly<P> {
-    pub(crate) fn new(tree: Tree, merge: MergeMode) -> Self {
+    /// The tasks before `prefix` are in the result already (`concat`).
+    pub(crate) fn new(tree: Tree, merge: MergeMode, prefix: u64) -> Self {
         match merge {
             MergeMode::Reduce => Self::Reduce {
                 tree: tree.root().map(|root| MergeTree::new(tree, root)),
                 merging: 0,
+                sizes: Sizes::default(),
             },
             MergeMode::Concat => Self::Concat {
                 tree,
-                sequence: Sequence::new(tree),
+                sequence: Sequence::starting_at(tree, prefix),
                 early: BTreeMap::new(),
                 early_bytes: 0,
             },
@@ -79,10 +99,19 @@ impl<P> Assembly<P> {
         actions: &mut Vec<Action<P>>,
     ) -> bool {
         match self {
-            Self::Reduce { tree, merging } => {
+            Self::Reduce {
+                tree,
+                merging,
+                sizes,
+            } => {
                 let tree = tree.as_mut().expect("a job with tasks");
+                if !tree.covers(node) {
+                    sizes.take_within(node);
+                    sizes.put(node, len, false);
+                }
                 let step = tree.insert(node, partial);
-                act_on(step, job, merging, actions)
+                note(&step, merging, sizes);
+                act_on(step, job, actions)
             }
             Self::Concat {
                 tree,
@@ -120,32 +149,62 @@ impl<P> Assembly<P> {
         job: JobId,
         node: Node,
         partial: P,
+        len: u64,
         actions: &mut Vec<Action<P>>,
     ) -> bool {
         let Self::Reduce {
             tree: Some(tree),
             merging,
+            sizes,
         } = self
         else {
             return false;
         };
         *merging = merging.saturating_sub(1);
+        if sizes.is_merging(node) {
+            sizes.take_within(node);
+            sizes.put(node, len, false);
+        }
         let step = tree.merged(node, partial);
-        act_on(step, job, merging, actions)
+        note(&step, merging, sizes);
+        act_on(step, job, actions)
+    }
+
+    /// Whether the outcome of a merge to `node` would be used.
+    pub(crate) fn awaits(&self, node: Node) -> bool {
+        match self {
+            Self::Reduce { sizes, .. } => sizes.is_merging(node),
+            _ => false,
+        }
+    }
+
+    /// The task that what waits is waiting for: see
+    /// [`Job::front`](crate::jobs::Job::front).
+    pub(crate) fn front(&self, tree: Tree, config: &Config) -> Option<u64> {
+        match self {
+            Self::Reduce { merging, sizes, .. } if *merging < config.window_blocks => {
+                sizes.blocked_at(tree, config.window_bytes)
+            }
+            Self::Concat { sequence, .. } => Some(sequence.next_task()),
+            _ => None,
+        }
     }
 
     /// Whether so much waits, or is expected from `blocks` blocks of `tasks`
-    /// tasks at work, that only the block that holds the prefix back may go
-    /// out.
+    /// tasks at work, that only the block at the front may go out, if any.
     pub(crate) fn window_closed(
         &self,
+        tree: Tree,
         config: &Config,
         blocks: usize,
         tasks: u64,
         output_per_task: u64,
     ) -> bool {
         match self {
-            Self::Reduce { merging, .. } => *merging >= config.window_blocks,
+            Self::Reduce { merging, sizes, .. } => {
+                *merging >= config.window_blocks
+                    || sizes.blocked_at(tree, config.window_bytes).is_some()
+            }
             Self::Concat {
                 early, early_bytes, ..
             } => {
@@ -164,11 +223,62 @@ impl<P> Assembly<P> {
     }
 }
 
-fn act_on<P>(step: Step<P>, job: JobId, merging: &mut usize, actions: &mut Vec<Action<P>>) -> bool {
+impl Sizes {
+    fn put(&mut self, node: Node, len: u64, merging: bool) {
+        let before = self.kept.insert(node, Kept { len, merging });
+        assert!(before.is_none(), "{node:?} is kept already");
+        self.bytes += len;
+    }
+
+    /// Removes what lies in `node`; gives its bytes.
+    fn take_within(&mut self, node: Node) -> u64 {
+        let before = self.bytes;
+        while let Some((below, kept)) = self.kept.range(node..).next()
+            && node.contains(*below)
+        {
+            let below = *below;
+            self.bytes -= kept.len;
+            self.kept.remove(&below);
+        }
+        before - self.bytes
+    }
+
+    fn is_merging(&self, node: Node) -> bool {
+        self.kept.get(&node).is_some_and(|kept| kept.merging)
+    }
+
+    /// The first task that is not done, if more than `window` bytes wait for it
+    /// and others. What lies before it does not count: a few partials, whatever
+    /// is computed next, and fewer only by that task.
+    fn blocked_at(&self, tree: Tree, window: u64) -> Option<u64> {
+        if self.bytes < window {
+            return None;
+        }
+        let (mut front, mut before) = (0, 0);
+        for (node, kept) in &self.kept {
+            if node.first() != front {
+                break;
+            }
+            front = tree.range(*node).end;
+            before += kept.len;
+        }
+        (self.bytes - before >= window).then_some(front)
+    }
+}
+
+/// Counts the merge that the step asks for, if it does.
+fn note<P>(step: &Step<P>, merging: &mut usize, sizes: &mut Sizes) {
+    if let Step::Merge { node, .. } = step {
+        *merging += 1;
+        let len = sizes.take_within(*node);
+        sizes.put(*node, len, true);
+    }
+}
+
+fn act_on<P>(step: Step<P>, job: JobId, actions: &mut Vec<Action<P>>) -> bool {
     match step {
         Step::Held | Step::Ignored => false,
         Step::Merge { node, left, right } => {
-            *merging += 1;
             actions.push(Action::Merge {
                 job,
                 node,

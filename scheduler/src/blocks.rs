@@ -1,21 +1,25 @@
 //! Which of a job's tasks are free, out, or done. Every task is exactly one of
-//! these. Knows leases only as numbers.
+//! these. Knows leases only by their ids.
 
 use crate::buddy::{NodeSet, around};
-use manyhands_protocol::{Node, Tree};
+use crate::holders::Holders;
+use manyhands_protocol::{LeaseId, Node, Tree};
 use std::collections::BTreeMap;
-
-/// Counts the leases of one incarnation.
-pub(crate) type LeaseNumber = u64;
 
 /// A node that is leased out, as a whole, to each of its holders.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
-    pub(crate) node: Node,
+    /// Its first task is its key.
+    level: u8,
     /// It, or a node around it, has failed somewhere: goes out alone.
     suspect: bool,
-    /// At least one.
-    pub(crate) holders: Vec<LeaseNumber>,
+    pub(crate) holders: Holders,
+}
+
+impl Piece {
+    fn node(&self, first: u64) -> Node {
+        Node::new(self.level, first >> self.level).expect("a node that is out")
+    }
 }
 
 /// A job's tasks.
@@ -32,11 +36,11 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// All tasks are free.
-    pub(crate) fn new(tree: Tree) -> Self {
+    /// The tasks before `prefix` are done, all others free.
+    pub(crate) fn new(tree: Tree, prefix: u64) -> Self {
         let mut free = NodeSet::new(tree);
-        if let Some(root) = tree.root() {
-            free.insert(root);
+        for node in tree.cover(prefix..tree.tasks()) {
+            free.insert(node);
         }
         Self {
             tree,
@@ -44,7 +48,7 @@ impl Blocks {
             suspects: NodeSet::new(tree),
             out: BTreeMap::new(),
             out_tasks: 0,
-            done: 0,
+            done: prefix,
         }
     }
 
@@ -79,10 +83,12 @@ impl Blocks {
     }
 
     /// The pieces that share a task with `node`, left to right.
-    pub(crate) fn pieces(&self, node: Node) -> impl Iterator<Item = &Piece> {
+    pub(crate) fn pieces(&self, node: Node) -> impl Iterator<Item = (Node, &Piece)> {
         let start = self.piece_around(node).unwrap_or(node.first());
         let end = self.tree.range(node).end;
-        self.out.range(start..end).map(|(_, piece)| piece)
+        self.out
+            .range(start..end)
+            .map(|(first, piece)| (piece.node(*first), piece))
     }
 
     /// Whether some task of `node` is not done.
@@ -91,33 +97,33 @@ impl Blocks {
     }
 
     /// Leases a free node out.
-    pub(crate) fn lease(&mut self, node: Node, lease: LeaseNumber) {
+    pub(crate) fn lease(&mut self, node: Node, lease: LeaseId) {
         let suspect = self.suspects.covering(node).is_some();
         if suspect {
             self.suspects.take(node);
         } else {
             self.free.take(node);
         }
-        self.put_out(node, suspect, vec![lease]);
+        self.put_out(node, suspect, Holders::One(lease));
         self.check();
     }
 
     /// Leases a node of a piece that is out to one more holder.
-    pub(crate) fn duplicate(&mut self, node: Node, lease: LeaseNumber) {
+    pub(crate) fn duplicate(&mut self, node: Node, lease: LeaseId) {
         self.isolate(node);
         let piece = self.out.get_mut(&node.first()).expect("a node that is out");
-        assert_eq!(piece.node, node, "a duplicate lies in one piece");
+        assert_eq!(piece.level, node.level(), "a duplicate lies in one piece");
         piece.holders.push(lease);
     }
 
     /// Leases whatever of `node` is not done to `lease`, which does not hold it;
     /// gives the number of tasks.
-    pub(crate) fn lease_again(&mut self, node: Node, lease: LeaseNumber) -> u64 {
+    pub(crate) fn lease_again(&mut self, node: Node, lease: LeaseId) -> u64 {
         self.isolate(node);
         let mut tasks = 0;
-        for (_, piece) in self.out.range_mut(self.tree.range(node)) {
+        for (first, piece) in self.out.range_mut(self.tree.range(node)) {
             piece.holders.push(lease);
-            tasks += self.tree.len(piece.node);
+            tasks += self.tree.len(piece.node(*first));
         }
         for suspect in [true, false] {
             let set = if suspect { &self.suspects } else { &self.free };
@@ -135,43 +141,43 @@ impl Blocks {
 
     /// A holder gives up `node`; parts without another holder are free. Gives
     /// the number of tasks that were its, and of those that are free now.
-    pub(crate) fn release(&mut self, node: Node, lease: LeaseNumber) -> (u64, u64) {
-        self.give_up(node, lease, |blocks, piece| {
-            if piece.suspect {
-                blocks.suspects.insert_apart(piece.node);
+    pub(crate) fn release(&mut self, node: Node, lease: LeaseId) -> (u64, u64) {
+        self.give_up(node, lease, |blocks, part, suspect| {
+            if suspect {
+                blocks.suspects.insert_apart(part);
             } else {
-                blocks.free.insert(piece.node);
+                blocks.free.insert(part);
             }
         })
     }
 
     /// As [`release`](Self::release), but the node has failed: its halves go
     /// out alone from now on.
-    pub(crate) fn release_failed(&mut self, node: Node, lease: LeaseNumber) -> (u64, u64) {
+    pub(crate) fn release_failed(&mut self, node: Node, lease: LeaseId) -> (u64, u64) {
         let tree = self.tree;
-        self.give_up(node, lease, |blocks, piece| {
-            match tree.halves(narrow(tree, piece.node)) {
+        self.give_up(node, lease, |blocks, part, _| {
+            match tree.halves(narrow(tree, part)) {
                 Some((left, Some(right))) => {
                     blocks.suspects.insert_apart(left);
                     blocks.suspects.insert_apart(right);
                 }
-                _ => blocks.suspects.insert_apart(piece.node),
+                _ => blocks.suspects.insert_apart(part),
             }
         })
     }
 
     /// The tasks of `node` are done. Gives how many were not before, and which
     /// holders have how many tasks less to do.
-    pub(crate) fn complete(&mut self, node: Node) -> (u64, Vec<(LeaseNumber, u64)>) {
+    pub(crate) fn complete(&mut self, node: Node) -> (u64, Vec<(LeaseId, u64)>) {
         self.isolate(node);
         let mut fresh = self.free.take_within(node) + self.suspects.take_within(node);
         let mut relieved = Vec::new();
         while let Some(first) = self.first_piece_in(node) {
             let piece = self.out.remove(&first).expect("just found");
-            let tasks = self.tree.len(piece.node);
+            let tasks = self.tree.len(piece.node(first));
             self.out_tasks -= tasks;
             fresh += tasks;
-            relieved.extend(piece.holders.into_iter().map(|holder| (holder, tasks)));
+            relieved.extend(piece.holders.iter().map(|holder| (*holder, tasks)));
         }
         self.done += fresh;
         self.check();
@@ -189,8 +195,8 @@ impl Blocks {
     fn give_up(
         &mut self,
         node: Node,
-        lease: LeaseNumber,
-        mut put: impl FnMut(&mut Self, Piece),
+        lease: LeaseId,
+        mut put: impl FnMut(&mut Self, Node, bool),
     ) -> (u64, u64) {
         self.isolate(node);
         let (mut given, mut freed) = (0, 0);
@@ -201,17 +207,19 @@ impl Blocks {
             .collect();
         for first in firsts {
             let piece = self.out.get_mut(&first).expect("just listed");
-            let Some(at) = piece.holders.iter().position(|holder| *holder == lease) else {
+            if !piece.holders.contains(&lease) {
                 continue;
-            };
-            piece.holders.remove(at);
-            let tasks = self.tree.len(piece.node);
+            }
+            let (part, suspect) = (piece.node(first), piece.suspect);
+            let tasks = self.tree.len(part);
             given += tasks;
-            if piece.holders.is_empty() {
-                let piece = self.out.remove(&first).expect("just seen");
+            if piece.holders.len() > 1 {
+                piece.holders.remove(lease);
+            } else {
+                self.out.remove(&first);
                 self.out_tasks -= tasks;
                 freed += tasks;
-                put(self, piece);
+                put(self, part, suspect);
             }
         }
         self.check();
@@ -225,18 +233,19 @@ impl Blocks {
             return;
         };
         let piece = self.out.remove(&first).expect("just found");
-        self.out_tasks -= self.tree.len(piece.node);
-        for part in around(self.tree, piece.node, node) {
+        let whole = piece.node(first);
+        self.out_tasks -= self.tree.len(whole);
+        for part in around(self.tree, whole, node) {
             self.put_out(part, piece.suspect, piece.holders.clone());
         }
         self.put_out(node, piece.suspect, piece.holders);
     }
 
-    fn put_out(&mut self, node: Node, suspect: bool, holders: Vec<LeaseNumber>) {
+    fn put_out(&mut self, node: Node, suspect: bool, holders: Holders) {
         let node = self.tree.canonical(node);
         self.out_tasks += self.tree.len(node);
         let piece = Piece {
-            node,
+            level: node.level(),
             suspect,
             holders,
         };
@@ -247,8 +256,9 @@ impl Blocks {
     /// Where a piece begins that contains `node` and more.
     fn piece_around(&self, node: Node) -> Option<u64> {
         let (first, piece) = self.out.range(..=node.first()).next_back()?;
-        let larger = self.tree.len(piece.node) > self.tree.len(node);
-        (larger && piece.node.contains(node)).then_some(*first)
+        let whole = piece.node(*first);
+        let larger = self.tree.len(whole) > self.tree.len(node);
+        (larger && whole.contains(node)).then_some(*first)
     }
 
     fn first_piece_in(&self, node: Node) -> Option<u64> {
@@ -265,26 +275,23 @@ impl Blocks {
     /// Walks through everything: for tests.
     #[cfg(test)]
     pub(crate) fn assert_consistent(&self) {
-        let out = self.out.values().map(|piece| piece.node);
+        let out = self.out.iter().map(|(first, piece)| piece.node(*first));
         let mut nodes: Vec<Node> = self
             .free
             .iter()
             .chain(self.suspects.iter())
-            .chain(out)
+            .chain(out.clone())
             .collect();
         nodes.sort();
         for pair in nodes.windows(2) {
             assert!(!pair[0].overlaps(pair[1]), "{pair:?} overlap");
         }
         let tasks = |nodes: &mut dyn Iterator<Item = Node>| nodes.map(|n| self.tree.len(n)).sum();
-        let out: u64 = tasks(&mut self.out.values().map(|piece| piece.node));
+        let out: u64 = tasks(&mut out.clone());
         assert_eq!(out, self.out_tasks);
         for set in [&self.free, &self.suspects] {
             let free: u64 = tasks(&mut set.iter());
             assert_eq!(free, set.tasks());
-        }
-        for piece in self.out.values() {
-            assert!(!piece.holders.is_empty(), "{piece:?} has no holder");
         }
     }
 }
@@ -301,43 +308,53 @@ fn narrow(tree: Tree, mut node: Node) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use manyhands_protocol::Incarnation;
 
     fn node(level: u8, index: u64) -> Node {
         Node::new(level, index).unwrap()
     }
 
+    fn lease(counter: u64) -> LeaseId {
+        LeaseId {
+            incarnation: Incarnation(1),
+            counter,
+        }
+    }
+
     #[test]
     fn a_part_of_a_lease_may_be_done_by_another() {
-        let mut blocks = Blocks::new(Tree::new(11).unwrap());
-        blocks.lease(node(3, 0), 1);
-        blocks.duplicate(node(1, 1), 2);
-        assert_eq!(blocks.complete(node(1, 1)), (2, vec![(1, 2), (2, 2)]));
+        let mut blocks = Blocks::new(Tree::new(11).unwrap(), 0);
+        blocks.lease(node(3, 0), lease(1));
+        blocks.duplicate(node(1, 1), lease(2));
+        let relieved = vec![(lease(1), 2), (lease(2), 2)];
+        assert_eq!(blocks.complete(node(1, 1)), (2, relieved));
         assert_eq!(blocks.complete(node(1, 1)), (0, vec![]));
-        assert_eq!(blocks.release(node(3, 0), 1), (6, 6));
+        assert_eq!(blocks.release(node(3, 0), lease(1)), (6, 6));
         assert_eq!(blocks.free_tasks(), 9);
-        assert_eq!(blocks.lease_again(node(3, 0), 3), 6);
-        assert_eq!(blocks.complete(node(3, 0)), (6, vec![(3, 2), (3, 4)]));
+        assert_eq!(blocks.lease_again(node(3, 0), lease(3)), 6);
+        let relieved = vec![(lease(3), 2), (lease(3), 4)];
+        assert_eq!(blocks.complete(node(3, 0)), (6, relieved));
         blocks.assert_consistent();
     }
 
     #[test]
     fn a_failed_node_comes_back_as_halves_that_go_alone() {
         let tree = Tree::new(11).unwrap();
-        let mut blocks = Blocks::new(tree);
+        let mut blocks = Blocks::new(tree, 0);
         let last = tree.canonical(node(2, 2)); // 8..11
-        blocks.lease(last, 1);
-        assert_eq!(blocks.release_failed(last, 1), (3, 3));
+        blocks.lease(last, lease(1));
+        assert_eq!(blocks.release_failed(last, lease(1)), (3, 3));
         let suspects: Vec<u64> = blocks.suspects().iter().map(|n| tree.len(n)).collect();
         assert_eq!(suspects, [2, 1]);
-        blocks.lease(tree.canonical(Node::leaf(10)), 2);
-        assert_eq!(blocks.release(last, 2), (1, 1));
+        blocks.lease(tree.canonical(Node::leaf(10)), lease(2));
+        assert_eq!(blocks.release(last, lease(2)), (1, 1));
         assert_eq!(blocks.suspects().tasks(), 3);
         blocks.assert_consistent();
     }
 
     #[test]
     fn a_late_answer_makes_a_hole_in_what_is_free() {
-        let mut blocks = Blocks::new(Tree::new(8).unwrap());
+        let mut blocks = Blocks::new(Tree::new(8).unwrap(), 0);
         assert!(blocks.lacks(node(1, 2)));
         assert_eq!(blocks.complete(node(1, 2)), (2, vec![]));
         assert!(!blocks.lacks(node(1, 2)));

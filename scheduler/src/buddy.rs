@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct NodeSet {
     tree: Tree,
     by_first: BTreeMap<u64, Node>,
-    by_level: BTreeSet<(u8, u64)>,
+    /// Where the nodes of each level begin; as long as is needed.
+    by_level: Vec<BTreeSet<u64>>,
     tasks: u64,
 }
 
@@ -19,7 +20,7 @@ impl NodeSet {
         Self {
             tree,
             by_first: BTreeMap::new(),
-            by_level: BTreeSet::new(),
+            by_level: Vec::new(),
             tasks: 0,
         }
     }
@@ -76,7 +77,11 @@ impl NodeSet {
         let node = self.tree.canonical(node);
         assert!(!self.touches(node), "{node:?} is in the set already");
         self.by_first.insert(node.first(), node);
-        self.by_level.insert((node.level(), node.first()));
+        let level = usize::from(node.level());
+        if self.by_level.len() <= level {
+            self.by_level.resize_with(level + 1, BTreeSet::new);
+        }
+        self.by_level[level].insert(node.first());
         self.tasks += self.tree.len(node);
     }
 
@@ -106,18 +111,15 @@ impl NodeSet {
     /// The node to hand out when `wanted` tasks are wanted: it has at most that
     /// many and lies as far left as it can without being much smaller.
     pub(crate) fn pick(&self, wanted: u64) -> Option<Node> {
-        let level = wanted.max(1).ilog2() as u8;
-        let mut best: Option<u64> = None;
-        let mut from = level.saturating_sub(2);
-        while let Some((level, first)) = self.by_level.range((from, 0)..).next() {
-            best = Some(best.map_or(*first, |best| best.min(*first)));
-            from = level + 1;
-        }
+        let level = wanted.max(1).ilog2().saturating_sub(2) as usize;
+        let firsts = |levels: &[BTreeSet<u64>]| {
+            let firsts = levels.iter().filter_map(BTreeSet::first);
+            firsts.min().copied()
+        };
+        let (small, large) = self.by_level.split_at(level.min(self.by_level.len()));
         // Nothing large enough: the largest there is.
-        let first = best.or_else(|| {
-            let (largest, _) = self.by_level.last()?;
-            Some(self.by_level.range((*largest, 0)..).next()?.1)
-        })?;
+        let largest = || small.iter().rev().find_map(BTreeSet::first).copied();
+        let first = firsts(large).or_else(largest)?;
         Some(leftmost(self.tree, self.by_first[&first], wanted))
     }
 
@@ -126,7 +128,7 @@ impl NodeSet {
             return false;
         }
         self.by_first.remove(&node.first());
-        self.by_level.remove(&(node.level(), node.first()));
+        self.by_level[usize::from(node.level())].remove(&node.first());
         self.tasks -= self.tree.len(node);
         true
     }

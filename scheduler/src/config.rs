@@ -27,7 +27,8 @@ pub struct Config {
     /// gives more.
     pub block_output_bytes: u64,
     /// `concat`: bytes held, and expected from blocks at work, ahead of the
-    /// prefix.
+    /// prefix. `reduce`: bytes held, or being merged, past the first task that is
+    /// not done.
     pub window_bytes: u64,
     /// `concat`: partials held, and blocks at work, ahead of the prefix.
     /// `reduce`: merges under way.
@@ -52,6 +53,12 @@ pub struct Config {
     pub guest_attempts: u32,
     /// Failures of one task, of whatever kind, before its job fails.
     pub attempts: u32,
+    /// Tasks that failed on a worker and came out elsewhere before it is
+    /// quarantined, with no partial of its own used in between; 0 counts as 1.
+    pub strikes: u32,
+    /// How long a worker's first quarantine is; each further one is twice as
+    /// long, up to an hour.
+    pub quarantine_us: u64,
 }
 
 impl Default for Config {
@@ -78,6 +85,8 @@ impl Default for Config {
             patience_us: 10 * SECOND,
             guest_attempts: 2,
             attempts: 3,
+            strikes: 5,
+            quarantine_us: 60 * SECOND,
         }
     }
 }

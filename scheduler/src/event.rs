@@ -52,6 +52,24 @@ pub enum Event<P> {
         /// What it needs.
         spec: JobSpec,
     },
+    /// A job as a coordinator that was started anew finds it: goes on as if its
+    /// partials had just been handed in, with [`Action::Merge`] for siblings,
+    /// [`Action::Emit`] for what continues the prefix, and [`Action::Root`] or
+    /// [`Action::Complete`] where nothing is left. Comes before the workers
+    /// that may hold leases of the job.
+    JobRestored {
+        /// Never used before in this incarnation.
+        job: JobId,
+        /// What it needs.
+        spec: JobSpec,
+        /// `concat`: the tasks before this one are in the output already. 0 for
+        /// `reduce`.
+        prefix: u64,
+        /// The partials that were stored, with their lengths in bytes: of
+        /// disjoint canonical nodes of the job's tree, none of them before
+        /// `prefix`.
+        partials: Vec<(Node, P, u64)>,
+    },
     /// Its author took the job back, or the driver gave it up (its output
     /// cannot be written, say). Ignored when the job is over.
     JobCancelled {
@@ -64,12 +82,18 @@ pub enum Event<P> {
         /// Which.
         job: JobId,
     },
-    /// A worker said hello with no session to resume.
+    /// A worker said hello with no session to resume here.
     WorkerJoined {
         /// Never used before.
         worker: WorkerId,
         /// What it can do.
         capacity: Capacity,
+        /// Leases it holds of a session that this incarnation does not know:
+        /// the driver has proof that they were granted to it. Each stands as
+        /// far as its block is not done, else it is revoked; answers are welcome
+        /// either way. Of a job that is not running the worker is told to
+        /// forget.
+        held: Vec<(LeaseId, JobId, Node)>,
     },
     /// A worker came back to its session (also when its old connection has not
     /// been found dead yet). The driver asks
@@ -135,6 +159,19 @@ pub enum Event<P> {
         /// What happened.
         failure: Failure,
     },
+    /// A worker cannot run a job at all: its leases of it are free, and it gets
+    /// no other while its session lasts. No task is blamed. When
+    /// [`Config::attempts`](crate::Config::attempts) workers have said so and
+    /// none that fits is left, the job fails. Ignored of a job that the worker
+    /// was never granted.
+    Unusable {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which job.
+        job: JobId,
+        /// Why.
+        failure: Failure,
+    },
     /// The worker is done with a lease, whatever it has not handed in.
     Returned {
         /// Which worker.
@@ -159,6 +196,8 @@ pub enum Event<P> {
         node: Node,
         /// The handle to the merged partial.
         partial: P,
+        /// Its length in bytes.
+        len: u64,
     },
     /// A [`Action::Merge`] failed for good: the job fails. The driver, who has
     /// both partials, retries failures that depend on the machine before.
@@ -169,6 +208,13 @@ pub enum Event<P> {
         node: Node,
         /// What happened.
         failure: Failure,
+    },
+    /// Whether grants are held back: what comes in could not be kept, or the
+    /// coordinator is about to stop. While on, nothing is granted nor asked back
+    /// for others; answers are taken in as always. Off from the start.
+    Hold {
+        /// From now on.
+        on: bool,
     },
     /// [`Scheduler::next_deadline`](crate::Scheduler::next_deadline) has come.
     /// Harmless at any time.
@@ -206,13 +252,12 @@ pub enum Action<P> {
         worker: WorkerId,
         /// The lease the partial named.
         lease: LeaseId,
-        /// The lease's job.
-        job: JobId,
         /// The partial's node.
         node: Node,
-        /// Whether the partial is part of the result; if not, it was a copy of
-        /// what is there and its handle has been dropped.
-        used: bool,
+        /// The job of whose result the partial is a part. `None` if it is of
+        /// none: it was a copy of what is there, or its lease is over, and its
+        /// handle has been dropped.
+        used: Option<JobId>,
     },
     /// Tell the worker that the job is over.
     Forget {
@@ -271,7 +316,8 @@ pub enum Action<P> {
     JobFailed {
         /// Which job.
         job: JobId,
-        /// The guilty task; `None` when a merge failed.
+        /// The guilty task; `None` when a merge failed, or no worker can run the
+        /// job.
         task: Option<u64>,
         /// What happened to it last.
         failure: Failure,
@@ -287,13 +333,20 @@ pub enum Reason {
         /// How long, in seconds.
         u64,
     ),
-    /// A message names a lease that was never granted to its sender.
+    /// A message names a lease that was never granted, or is another worker's.
     #[error("lease {}.{} was never granted to this worker", .0.incarnation.0, .0.counter)]
     ForeignLease(
         /// Which.
         LeaseId,
     ),
-    /// A message names a node that is no part of its lease.
+    /// A worker that joins claims a lease that is live already, or twice.
+    #[error("lease {}.{} is held already", .0.incarnation.0, .0.counter)]
+    LeaseHeld(
+        /// Which.
+        LeaseId,
+    ),
+    /// A message names a node that is no part of its lease, or a worker that
+    /// joins claims one that is not in the lease's job.
     #[error("{node} is not in lease {}.{}", lease.incarnation.0, lease.counter)]
     OutsideLease {
         /// The lease.

@@ -33,6 +33,17 @@ impl Need {
     pub(crate) fn fits(self, capacity: &Capacity) -> bool {
         self.memory <= capacity.memory && (capacity.simd || !self.simd)
     }
+
+    /// How many of such guests can run on a worker at once: one for each slot,
+    /// as far as its memory goes.
+    pub(crate) fn slots(self, capacity: &Capacity) -> u16 {
+        if !self.fits(capacity) {
+            return 0;
+        }
+        let guests = capacity.memory.checked_div(self.memory);
+        let guests = guests.and_then(|guests| u16::try_from(guests).ok());
+        guests.map_or(capacity.slots, |guests| guests.min(capacity.slots))
+    }
 }
 
 /// Jobs by their pass, apart by what they need, so that a worker that many jobs

@@ -7,10 +7,13 @@ use crate::leases::Lease;
 use crate::scheduler::Scheduler;
 use crate::sizing::{Situation, block_tasks, duration_us, target_us};
 use crate::time::Micros;
-use manyhands_protocol::{JobId, Node, WorkerId};
+use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 
 /// However many slots a worker claims, it holds no more leases than this.
 const MOST_LEASES: usize = 512;
+
+/// A queue no longer than this is predicted anew at each change.
+const PREDICTED: usize = 16;
 
 /// How many suspects a worker may step over that another is to try.
 const SUSPECTS_SEEN: usize = 64;
@@ -18,9 +21,13 @@ const SUSPECTS_SEEN: usize = 64;
 impl<P> Scheduler<P> {
     /// Ends every event: gives work to those who may want some.
     pub(crate) fn hand_out(&mut self, actions: &mut Vec<Action<P>>) {
+        if self.retry_at.is_some_and(|at| at <= self.now) {
+            self.retry_at = None;
+            self.news = true;
+        }
         // Who waits comes first: a worker that was asked to give a lease back
         // would otherwise take it again to have a second one.
-        if std::mem::take(&mut self.news) && !self.ready.is_empty() {
+        if std::mem::take(&mut self.news) && !self.ready.is_empty() && !self.hold {
             let (idle, busy): (Vec<_>, Vec<_>) = self
                 .hungry
                 .iter()
@@ -39,12 +46,33 @@ impl<P> Scheduler<P> {
         self.rescue_all(actions);
         // Grants make no news; what they close opens with an event.
         self.news = false;
+        // What is free was not for the hungry; patience changes that.
+        if self.hold || self.hungry.is_empty() || self.ready.is_empty() {
+            self.retry_at = None;
+        } else if self.retry_at.is_none() {
+            self.retry_at = Some(self.now + self.config.patience_us);
+        }
+    }
+
+    /// While on, nothing is granted.
+    pub(crate) fn hold(&mut self, on: bool) {
+        self.hold = on;
+        if !on {
+            self.touched.extend(&self.hungry);
+            self.news = true;
+        }
     }
 
     /// Grants until the worker has enough, or nothing is left for it.
     fn fill(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) {
         self.hungry.remove(&id);
         if !self.workers[&id].available(self.now) {
+            return;
+        }
+        if self.hold {
+            // Whatever it has: all are looked at when the hold ends.
+            self.hungry.insert(id);
+            self.predict(id);
             return;
         }
         while self.wants_more(id) {
@@ -59,7 +87,7 @@ impl<P> Scheduler<P> {
     /// Whether a slot idles, or would before another grant could arrive.
     fn wants_more(&self, id: WorkerId) -> bool {
         let worker = &self.workers[&id];
-        let slots = worker.slots();
+        let (tasks, slots) = self.load_of(id);
         let most = usize::from(slots).saturating_mul(2).min(MOST_LEASES);
         let most = most.max(self.config.max_depth);
         // One that never answers for what others have done meanwhile would
@@ -67,28 +95,34 @@ impl<P> Scheduler<P> {
         if worker.queue.len() >= most || worker.former.len() >= most {
             return false;
         }
-        let (mut tasks, mut input, mut until_idle) = (0_u64, 0_u64, Some(0.0));
-        for number in &worker.queue {
-            let lease = &self.leases[number];
-            let job = &self.jobs[&lease.job];
-            let left = lease.left();
-            tasks += left;
-            input = input.saturating_add(lease.tasks.saturating_mul(job.spec.bytes_per_task));
-            let rate = job.worker_rate(id, slots);
-            until_idle = until_idle
-                .zip(rate)
-                .map(|(sum, rate)| sum + left as f64 / rate);
-        }
         if tasks < u64::from(slots) || worker.queue.len() < 2 {
             return true;
         }
-        let Some(until_idle) = until_idle else {
-            return false;
-        };
+        let (mut input, mut until_idle) = (0_u64, 0.0);
+        for load in &worker.load {
+            let job = &self.jobs[&load.job];
+            input = input.saturating_add(load.tasks.saturating_mul(job.spec.bytes_per_task));
+            let Some(rate) = job.worker_rate(id, worker.slots_for(job.need())) else {
+                return false;
+            };
+            until_idle += load.left as f64 / rate;
+        }
         // The last task of each slot has begun when the first slot idles.
         let queued = until_idle * (tasks - u64::from(slots)) as f64 / tasks as f64;
         let enough = 2.0 * worker.round_trip as f64;
         queued < enough && input < self.config.block_input_bytes.saturating_mul(4)
+    }
+
+    /// The tasks that a worker has still to compute, and how many slots it can
+    /// give them: those that have memory for one of the jobs.
+    pub(crate) fn load_of(&self, id: WorkerId) -> (u64, u16) {
+        let worker = &self.workers[&id];
+        let tasks = worker.load.iter().map(|load| load.left).sum();
+        let slots = worker.load.iter().map(|load| {
+            let job = &self.jobs[&load.job];
+            worker.slots_for(job.need())
+        });
+        (tasks, slots.max().unwrap_or_else(|| worker.slots()))
     }
 
     /// Grants the next block of the job whose turn it is; `false` if there is
@@ -97,7 +131,9 @@ impl<P> Scheduler<P> {
         let capacity = self.workers[&id].capacity;
         let mut after = None;
         while let Some((pass, job)) = self.ready.next(&capacity, after) {
-            if let Some(node) = self.choose(id, job) {
+            if !self.jobs[&job].unfit.contains_key(&id)
+                && let Some(node) = self.choose(id, job)
+            {
                 self.served = self.served.max(pass);
                 self.grant(id, job, node, false, actions);
                 return true;
@@ -120,11 +156,12 @@ impl<P> Scheduler<P> {
             })?;
             Some(leftmost(tree, node, wanted))
         };
-        if job.free_at_prefix() {
-            let prefix = job.assembly.prefix();
-            let first = free.first().filter(|node| node.first() == prefix);
+        if let Some(front) = job.front(&self.config)
+            && job.blocks.first_free() == Some(front)
+        {
+            let first = free.first().filter(|node| node.first() == front);
             let first = first.map(|node| leftmost(tree, node, wanted));
-            let first = first.or_else(|| suspect(Some(prefix)));
+            let first = first.or_else(|| suspect(Some(front)));
             if first.is_some() || job.window_closed(&self.config) {
                 return first;
             }
@@ -136,12 +173,13 @@ impl<P> Scheduler<P> {
     fn wanted(&self, id: WorkerId, job: JobId) -> u64 {
         let worker = &self.workers[&id];
         let job = &self.jobs[&job];
-        let slots = worker.slots().max(1);
+        let slots = worker.slots_for(job.need()).max(1);
+        let all_slots = self.slots_of(job);
         let rate = job.worker_rate(id, slots);
-        let total = job.total_rate(self.slots);
+        let total = job.total_rate(all_slots);
         let share = match (rate, total) {
             (Some(rate), Some(total)) if total > 0.0 => rate / total,
-            _ => f64::from(slots) / self.slots.max(1) as f64,
+            _ => f64::from(slots) / all_slots.max(1) as f64,
         };
         let member = job.members.get(&id).copied().unwrap_or_default();
         let situation = Situation {
@@ -166,69 +204,68 @@ impl<P> Scheduler<P> {
         copy: bool,
         actions: &mut Vec<Action<P>>,
     ) {
-        let number = self.next_lease;
-        self.next_lease += 1;
+        let lease_id = self.next_lease;
+        self.next_lease.counter += 1;
         let worker = self.workers.get_mut(&id).expect("a worker to grant to");
         let job = self.jobs.get_mut(&job_id).expect("a job to grant from");
         let tree = job.spec.tree;
         let tasks = tree.len(node);
-        let slots = worker.slots();
+        let slots = worker.slots_for(job.need());
         let predicted = job.worker_rate(id, slots);
         let predicted = predicted.map_or_else(
             || target_us(&self.config, worker.capacity.engine) / self.config.growth.max(1),
             |rate| duration_us(tasks, slots, rate),
         );
-        let charged = stride(predicted.saturating_mul(u64::from(slots)), job.spec.weight);
-        let lease = Lease {
-            worker: id,
-            job: job_id,
-            node: tree.canonical(node),
-            tasks,
-            granted: self.now,
-            idle_before: worker.queue.is_empty(),
-            stands: true,
-            outstanding: tasks,
-            handed: NodeSet::new(tree),
-            begun: false,
-            done_hint: 0,
-            revoked: None,
-            end: Micros::MAX,
-            charged,
-            spent: 0,
-        };
+        let mut lease = Lease::new(id, job_id, tree, tree.canonical(node), self.now);
+        lease.idle_before = worker.queue.is_empty();
+        lease.charged = predicted.saturating_mul(u64::from(slots));
         if copy {
-            job.blocks.duplicate(lease.node, number);
+            job.blocks.duplicate(lease.node, lease_id);
         } else {
-            job.blocks.lease(lease.node, number);
+            job.blocks.lease(lease.node, lease_id);
         }
-        job.pass += charged;
-        job.leases.insert(number);
-        job.by_end.insert((lease.end, number));
+        job.pass += stride(lease.charged, job.spec.weight);
+        job.by_end.insert((lease.end, lease_id));
         job.members.entry(id).or_default();
-        worker.queue.push(number);
+        worker.enqueue(lease_id, &lease);
         worker.known.insert(job_id);
-        self.leases.insert(number, lease);
+        self.leases.insert(lease_id, Box::new(lease));
         actions.push(Action::Grant {
             worker: id,
-            lease: self.lease_id(number),
+            lease: lease_id,
             job: job_id,
             node,
         });
         self.requeue(job_id);
     }
 
-    /// Predicts anew when the worker's leases will end.
+    /// Predicts when the worker's leases will end. To do so for all of a long
+    /// queue at each answer would cost more than all else: then only the newest
+    /// are predicted, and the others anew when a fourth of them has changed.
     pub(crate) fn predict(&mut self, id: WorkerId) {
-        let worker = &self.workers[&id];
-        let slots = worker.slots();
-        let mut at = worker.answered;
-        for number in &worker.queue {
-            let lease = self.leases.get_mut(number).expect("a worker's lease");
+        let worker = self.workers.get_mut(&id).expect("a worker to predict for");
+        worker.stale = worker.stale.saturating_add(1);
+        let all = worker.queue.len() <= PREDICTED || worker.stale >= worker.queue.len() / 4;
+        let (from, mut at) = if all {
+            worker.stale = 0;
+            (0, worker.answered)
+        } else {
+            let is_new = |lease_id: &&LeaseId| self.leases[lease_id].end == Micros::MAX;
+            let new = worker.queue.iter().rev().take_while(is_new).count();
+            let from = worker.queue.len() - new;
+            let before = from.checked_sub(1).map(|at| worker.queue[at]);
+            let before = before.map(|lease_id| self.leases[&lease_id].end);
+            let before = before.map(|end| Micros(end.0.saturating_sub(worker.round_trip)));
+            (from, before.unwrap_or(worker.answered))
+        };
+        for lease_id in &worker.queue[from..] {
+            let lease = self.leases.get_mut(lease_id).expect("a worker's lease");
             let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
+            let slots = worker.slots_for(job.need());
             at = at.max(lease.granted);
             let end = match job.worker_rate(id, slots) {
                 Some(rate) => {
-                    let left = lease.tasks - lease.handed.tasks();
+                    let left = lease.tasks - lease.handed_tasks();
                     let end = at + duration_us(left, slots, rate) + worker.round_trip;
                     at = at + (left as f64 / rate) as u64;
                     end
@@ -236,8 +273,8 @@ impl<P> Scheduler<P> {
                 None => lease.granted + self.config.patience_us,
             };
             if end != lease.end {
-                assert!(job.by_end.remove(&(lease.end, *number)), "unknown end");
-                job.by_end.insert((end, *number));
+                assert!(job.by_end.remove(&(lease.end, *lease_id)), "unknown end");
+                job.by_end.insert((end, *lease_id));
                 lease.end = end;
             }
         }

@@ -2,14 +2,14 @@
 //! fast. Decides nothing.
 
 use crate::assembly::Assembly;
-use crate::blocks::{Blocks, LeaseNumber};
+use crate::blocks::Blocks;
 use crate::config::Config;
 use crate::event::JobSpec;
 use crate::fairness::{Need, Pass};
 use crate::sizing::Speed;
 use crate::time::Micros;
 use crate::view::Phase;
-use manyhands_protocol::{JobId, WorkerId};
+use manyhands_protocol::{Failure, JobId, LeaseId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which queue a job stands in, and with what pass.
@@ -40,7 +40,18 @@ pub(crate) struct Attempts {
     pub(crate) failures: u32,
     /// Of these, the guest's own.
     pub(crate) guest: u32,
-    pub(crate) workers: Vec<WorkerId>,
+    /// Each worker once, with what it said last.
+    pub(crate) workers: BTreeMap<WorkerId, Failure>,
+    /// When it failed last.
+    pub(crate) last: Micros,
+}
+
+/// A worker that cannot run the job.
+#[derive(Clone, Debug)]
+pub(crate) struct Unfit {
+    pub(crate) failure: Failure,
+    /// Slots of it that the job would have otherwise.
+    slots: u16,
 }
 
 #[derive(Debug)]
@@ -55,12 +66,16 @@ pub(crate) struct Job<P> {
     rate: f64,
     /// Their slots.
     rated_slots: u64,
+    /// Those that said that they cannot run it.
+    pub(crate) unfit: BTreeMap<WorkerId, Unfit>,
+    /// Their slots.
+    unfit_slots: u64,
     /// By task.
     pub(crate) attempts: BTreeMap<u64, Attempts>,
-    /// All leases that a worker may still answer.
-    pub(crate) leases: BTreeSet<LeaseNumber>,
-    /// Those that stand, by predicted end.
-    pub(crate) by_end: BTreeSet<(Micros, LeaseNumber)>,
+    /// Leases that stand, by predicted end.
+    pub(crate) by_end: BTreeSet<(Micros, LeaseId)>,
+    /// Leases that do not, but that a worker may still answer.
+    pub(crate) former: BTreeSet<LeaseId>,
     pub(crate) pass: Pass,
     pub(crate) place: Place,
     pub(crate) retries: u64,
@@ -71,19 +86,22 @@ pub(crate) struct Job<P> {
 }
 
 impl<P> Job<P> {
-    pub(crate) fn new(id: JobId, spec: JobSpec, pass: Pass) -> Self {
+    /// The tasks before `prefix` are done already (`concat`).
+    pub(crate) fn new(id: JobId, spec: JobSpec, prefix: u64, pass: Pass) -> Self {
         Self {
             id,
             spec,
             phase: Phase::Running,
-            blocks: Blocks::new(spec.tree),
-            assembly: Assembly::new(spec.tree, spec.merge),
+            blocks: Blocks::new(spec.tree, prefix),
+            assembly: Assembly::new(spec.tree, spec.merge, prefix),
             members: BTreeMap::new(),
             rate: 0.0,
             rated_slots: 0,
+            unfit: BTreeMap::new(),
+            unfit_slots: 0,
             attempts: BTreeMap::new(),
-            leases: BTreeSet::new(),
             by_end: BTreeSet::new(),
+            former: BTreeSet::new(),
             pass,
             place: Place::Nowhere,
             retries: 0,
@@ -94,6 +112,12 @@ impl<P> Job<P> {
 
     pub(crate) fn need(&self) -> Need {
         Need::of(&self.spec)
+    }
+
+    /// Counts a partial of `tasks` tasks that is part of the result.
+    pub(crate) fn count_output(&mut self, tasks: u64, len: u64) {
+        self.output.0 = self.output.0.saturating_add(len);
+        self.output.1 += tasks;
     }
 
     /// Mean bytes of the partials a task.
@@ -108,6 +132,7 @@ impl<P> Job<P> {
     /// Whether the window lets nothing but the block at the prefix out.
     pub(crate) fn window_closed(&self, config: &Config) -> bool {
         self.assembly.window_closed(
+            self.spec.tree,
             config,
             self.blocks.out_pieces(),
             self.blocks.out_tasks(),
@@ -115,15 +140,22 @@ impl<P> Job<P> {
         )
     }
 
-    /// Whether the next free block holds the prefix of a `concat` job back.
-    pub(crate) fn free_at_prefix(&self) -> bool {
-        matches!(self.assembly, Assembly::Concat { .. })
-            && self.blocks.first_free() == Some(self.assembly.prefix())
+    /// The task that is to come next for the sake of what waits: that at the
+    /// prefix (`concat`), or, while the window is closed, the first that is not
+    /// done (`reduce`).
+    pub(crate) fn front(&self, config: &Config) -> Option<u64> {
+        self.assembly.front(self.spec.tree, config)
+    }
+
+    /// Whether the next free block is the one that others wait for.
+    pub(crate) fn free_at_front(&self, config: &Config) -> bool {
+        let front = self.front(config);
+        front.is_some() && self.blocks.first_free() == front
     }
 
     /// Where the job belongs now.
     pub(crate) fn rightful_place(&self, config: &Config) -> Place {
-        let open = || !self.window_closed(config) || self.free_at_prefix();
+        let open = || !self.window_closed(config) || self.free_at_front(config);
         if self.phase != Phase::Running {
             Place::Nowhere
         } else if self.blocks.free_tasks() > 0 && open() {
@@ -138,6 +170,14 @@ impl<P> Job<P> {
     /// Counts the worker's measured speed in as that of `slots` slots; 0 takes
     /// it out (the worker is away or paused).
     pub(crate) fn count_speed(&mut self, worker: WorkerId, slots: u16) {
+        let slots = match self.unfit.get_mut(&worker) {
+            Some(unfit) => {
+                let before = std::mem::replace(&mut unfit.slots, slots);
+                self.unfit_slots = self.unfit_slots - u64::from(before) + u64::from(slots);
+                0
+            }
+            None => slots,
+        };
         let Some(member) = self.members.get_mut(&worker) else {
             return;
         };
@@ -156,6 +196,29 @@ impl<P> Job<P> {
             self.rate += rate;
             self.rated_slots += u64::from(slots);
         }
+    }
+
+    /// The worker, with so many slots for it, cannot run the job.
+    pub(crate) fn note_unfit(&mut self, worker: WorkerId, slots: u16, failure: Failure) {
+        let unfit = self.unfit.entry(worker);
+        let unfit = unfit.or_insert(Unfit {
+            failure: failure.clone(),
+            slots: 0,
+        });
+        unfit.failure = failure;
+        self.count_speed(worker, slots);
+    }
+
+    /// The worker, whose slots are not counted any more, is gone.
+    pub(crate) fn forget_unfit(&mut self, worker: WorkerId) {
+        if let Some(unfit) = self.unfit.remove(&worker) {
+            assert_eq!(unfit.slots, 0, "{worker} is gone and counted");
+        }
+    }
+
+    /// Slots that the job may have, of `slots` that have its memory.
+    pub(crate) fn fit_slots(&self, slots: u64) -> u64 {
+        slots - self.unfit_slots
     }
 
     /// What a slot here does on average, in tasks a microsecond.
@@ -182,7 +245,9 @@ impl<P> Job<P> {
         self.blocks.clear();
         self.assembly.close();
         self.attempts.clear();
-        self.by_end.clear();
-        assert!(self.leases.is_empty(), "leases outlive their job");
+        self.unfit.clear();
+        self.unfit_slots = 0;
+        let leases = self.by_end.len() + self.former.len();
+        assert_eq!(leases, 0, "leases outlive their job");
     }
 }

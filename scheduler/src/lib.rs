@@ -13,10 +13,13 @@ mod failures;
 mod fairness;
 mod getters;
 mod grants;
+mod holders;
 mod jobs;
 mod leases;
 mod lifecycle;
 mod presence;
+mod quarantine;
+mod restore;
 mod results;
 mod scheduler;
 mod sizing;
@@ -24,6 +27,7 @@ mod stragglers;
 #[cfg(test)]
 mod tests;
 mod time;
+mod unusable;
 mod view;
 mod workers;
 
@@ -31,4 +35,4 @@ pub use config::Config;
 pub use event::{Action, Capacity, Event, JobSpec, Reason};
 pub use scheduler::Scheduler;
 pub use time::Micros;
-pub use view::{Contribution, JobProgress, Phase, Waiting, WorkerProgress};
+pub use view::{Contribution, JobProgress, Phase, Quarantine, Waiting, WorkerProgress};

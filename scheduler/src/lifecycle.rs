@@ -1,26 +1,46 @@
 //! Jobs come and end; leases end; where a job stands among the others.
 
-use crate::blocks::LeaseNumber;
 use crate::event::{Action, JobSpec};
 use crate::fairness::stride;
 use crate::jobs::{Job, Place};
-use crate::leases::Lease;
 use crate::scheduler::Scheduler;
 use crate::view::Phase;
-use manyhands_protocol::{Failure, JobId, MergeMode, WorkerId};
+use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, WorkerId};
 use std::collections::btree_map::Entry;
 
 impl<P> Scheduler<P> {
     pub(crate) fn job_submitted(&mut self, id: JobId, spec: JobSpec, actions: &mut Vec<Action<P>>) {
+        self.admit(id, spec, 0);
+        if spec.tree.tasks() > 0 {
+            self.requeue(id);
+        } else {
+            self.end_empty_job(id, actions);
+        }
+    }
+
+    /// A new job, of which the tasks before `prefix` are done.
+    pub(crate) fn admit(&mut self, id: JobId, spec: JobSpec, prefix: u64) -> &mut Job<P> {
         let Entry::Vacant(entry) = self.jobs.entry(id) else {
             panic!("job {id} was submitted twice");
         };
-        entry.insert(Job::new(id, spec, self.served));
-        if spec.tree.tasks() > 0 {
-            self.requeue(id);
-            return;
-        }
-        actions.push(match spec.merge {
+        let job = entry.insert(Job::new(id, spec, prefix, self.served));
+        let need = job.need();
+        let workers = self.workers.values();
+        let slots = || workers.map(|worker| u64::from(worker.slots_for(need)));
+        let supply = self.supply.entry(need);
+        supply.or_insert_with(|| (0, slots().sum())).0 += 1;
+        job
+    }
+
+    /// Slots that the job may have.
+    pub(crate) fn slots_of(&self, job: &Job<P>) -> u64 {
+        let supply = self.supply.get(&job.need());
+        job.fit_slots(supply.expect("a running job's need is known").1)
+    }
+
+    /// Ends a job that had no task left when it came.
+    pub(crate) fn end_empty_job(&mut self, id: JobId, actions: &mut Vec<Action<P>>) {
+        actions.push(match self.jobs[&id].spec.merge {
             MergeMode::Reduce => Action::Root {
                 job: id,
                 partial: None,
@@ -54,6 +74,7 @@ impl<P> Scheduler<P> {
                 task,
                 failure,
             });
+            self.acquit_members(id);
             self.end_job(id, Phase::Failed, actions);
         }
     }
@@ -71,10 +92,21 @@ impl<P> Scheduler<P> {
             let tasks = job.spec.tree.tasks();
             assert_eq!(job.blocks.done(), tasks, "job {id} ended with tasks left");
         }
-        for number in std::mem::take(&mut job.leases) {
-            let lease = self.leases.remove(&number).expect("a job's lease is there");
+        let standing = std::mem::take(&mut job.by_end);
+        let former = std::mem::take(&mut job.former);
+        let standing = standing.into_iter().map(|(_, lease_id)| lease_id);
+        for lease_id in standing.chain(former) {
+            let lease = self
+                .leases
+                .remove(&lease_id)
+                .expect("a job's lease is there");
             let worker = self.workers.get_mut(&lease.worker);
-            worker.expect("a lease has a worker").end(number, id);
+            let worker = worker.expect("a lease has a worker");
+            if lease.stands {
+                worker.dequeue(lease_id, &lease);
+            } else {
+                worker.former.remove(&lease_id);
+            }
             self.touched.insert(lease.worker);
         }
         for member in job.members.keys() {
@@ -88,13 +120,20 @@ impl<P> Scheduler<P> {
             }
         }
         job.close(phase);
+        let need = job.need();
+        let supply = self.supply.get_mut(&need).expect("its need is known");
+        supply.0 -= 1;
+        if supply.0 == 0 {
+            self.supply.remove(&need);
+        }
+        self.disowned.remove(&id);
         self.requeue(id);
     }
 
     /// The block is no longer the lease's; what nobody else has is free. Gives
     /// the number of tasks that are free now.
-    pub(crate) fn detach(&mut self, number: LeaseNumber) -> u64 {
-        let lease = self.leases.get_mut(&number).expect("a lease");
+    pub(crate) fn detach(&mut self, lease_id: LeaseId) -> u64 {
+        let lease = self.leases.get_mut(&lease_id).expect("a lease");
         if !lease.stands {
             return 0;
         }
@@ -102,49 +141,51 @@ impl<P> Scheduler<P> {
         let outstanding = std::mem::take(&mut lease.outstanding);
         let worker = self.workers.get_mut(&lease.worker);
         let worker = worker.expect("a lease has a worker");
-        worker.queue.retain(|held| *held != number);
-        worker.former.insert(number);
+        worker.dequeue(lease_id, lease);
+        worker.former.insert(lease_id);
         let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
-        job.by_end.remove(&(lease.end, number));
-        let (given, freed) = job.blocks.release(lease.node, number);
+        job.by_end.remove(&(lease.end, lease_id));
+        job.former.insert(lease_id);
+        let (given, freed) = job.blocks.release(lease.node, lease_id);
         assert_eq!(given, outstanding, "a lease lost count of its tasks");
         self.news |= freed > 0;
         freed
     }
 
     /// The worker has nothing more to say of the lease, or may not.
-    pub(crate) fn end_lease(&mut self, number: LeaseNumber) -> Lease {
-        self.detach(number);
-        let lease = self.leases.remove(&number).expect("a lease");
+    pub(crate) fn end_lease(&mut self, lease_id: LeaseId) {
+        self.detach(lease_id);
+        let lease = self.leases.remove(&lease_id).expect("a lease");
         let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
-        job.leases.remove(&number);
+        job.former.remove(&lease_id);
         // The guess made at the grant gives way to what it has really taken.
         let spent = stride(lease.spent, job.spec.weight);
-        job.pass = job.pass.saturating_sub(lease.charged) + spent;
+        let charged = stride(lease.charged, job.spec.weight);
+        job.pass = job.pass.saturating_sub(charged) + spent;
         let worker = self.workers.get_mut(&lease.worker);
-        worker.expect("a lease has a worker").end(number, lease.job);
+        let worker = worker.expect("a lease has a worker");
+        worker.former.remove(&lease_id);
         self.requeue(lease.job);
-        lease
     }
 
     /// Others have done the lease's block: its worker may drop it.
-    pub(crate) fn take_away(&mut self, number: LeaseNumber, actions: &mut Vec<Action<P>>) {
-        self.detach(number);
-        let worker = self.leases[&number].worker;
-        self.revoke(worker, number, actions);
+    pub(crate) fn take_away(&mut self, lease_id: LeaseId, actions: &mut Vec<Action<P>>) {
+        self.detach(lease_id);
+        let worker = self.leases[&lease_id].worker;
+        self.revoke(worker, lease_id, actions);
         self.touched.insert(worker);
     }
 
     pub(crate) fn revoke(
         &mut self,
         worker: WorkerId,
-        number: LeaseNumber,
+        lease_id: LeaseId,
         actions: &mut Vec<Action<P>>,
     ) {
-        let lease = self.leases.get_mut(&number).expect("a lease");
+        let lease = self.leases.get_mut(&lease_id).expect("a lease");
         lease.revoked = Some(self.now);
         if self.workers[&worker].connected() {
-            let lease = self.lease_id(number);
+            let lease = lease_id;
             actions.push(Action::Revoke { worker, lease });
         }
     }

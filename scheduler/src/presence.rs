@@ -3,19 +3,32 @@
 use crate::event::{Action, Capacity, Reason};
 use crate::scheduler::Scheduler;
 use crate::workers::{Link, Worker};
-use manyhands_protocol::{LeaseId, WorkerId};
+use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
 impl<P> Scheduler<P> {
-    pub(crate) fn worker_joined(&mut self, id: WorkerId, capacity: Capacity) {
+    pub(crate) fn worker_joined(
+        &mut self,
+        id: WorkerId,
+        capacity: Capacity,
+        held: &[(LeaseId, JobId, Node)],
+        actions: &mut Vec<Action<P>>,
+    ) {
+        if let Some(reason) = self.refuted(held) {
+            self.expel(id, reason, actions);
+            return;
+        }
         let Entry::Vacant(entry) = self.workers.entry(id) else {
             panic!("worker {id} joined twice");
         };
         let worker = entry.insert(Worker::new(self.now, capacity, &self.config));
-        self.slots += u64::from(worker.slots());
+        for (need, (_, slots)) in &mut self.supply {
+            *slots += u64::from(worker.slots_for(*need));
+        }
         self.touched.insert(id);
         self.arm(id);
+        self.adopt(id, held, actions);
     }
 
     pub(crate) fn heard(&mut self, id: WorkerId) {
@@ -63,14 +76,14 @@ impl<P> Scheduler<P> {
             worker.link = Link::Connected;
             worker.capacity = capacity;
         });
-        let held: BTreeSet<u64> = held.iter().map(|lease| lease.counter).collect();
+        let held: BTreeSet<LeaseId> = held.iter().copied().collect();
         let worker = &self.workers[&id];
         let (standing, former) = (worker.queue.clone(), worker.former.clone());
-        for number in standing.into_iter().chain(former) {
-            if held.contains(&number) {
-                self.hold_again(id, number, actions);
+        for lease_id in standing.into_iter().chain(former) {
+            if held.contains(&lease_id) {
+                self.hold_again(id, lease_id, actions);
             } else {
-                self.end_lease(number);
+                self.end_lease(lease_id);
             }
         }
         let jobs = self.workers[&id].known.clone();
@@ -85,24 +98,33 @@ impl<P> Scheduler<P> {
 
     /// A worker that is back still works at a lease: its block is its own again
     /// as far as it is not done.
-    fn hold_again(&mut self, id: WorkerId, number: u64, actions: &mut Vec<Action<P>>) {
-        let lease = self.leases.get_mut(&number).expect("a worker's lease");
+    pub(crate) fn hold_again(
+        &mut self,
+        id: WorkerId,
+        lease_id: LeaseId,
+        actions: &mut Vec<Action<P>>,
+    ) {
+        let lease = self.leases.get_mut(&lease_id).expect("a worker's lease");
         lease.revoked = None;
         if lease.stands {
             return;
         }
+        if self.workers[&id].conduct.until().is_some() {
+            self.revoke(id, lease_id, actions);
+            return;
+        }
         let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
-        lease.outstanding = job.blocks.lease_again(lease.node, number);
+        lease.outstanding = job.blocks.lease_again(lease.node, lease_id);
         if lease.outstanding == 0 {
-            self.revoke(id, number, actions);
+            self.revoke(id, lease_id, actions);
             return;
         }
         lease.stands = true;
-        job.by_end.insert((lease.end, number));
+        job.former.remove(&lease_id);
+        job.by_end.insert((lease.end, lease_id));
         let worker = self.workers.get_mut(&id).expect("it has just resumed");
-        worker.former.remove(&number);
-        worker.queue.push(number);
-        worker.queue.sort_unstable();
+        worker.former.remove(&lease_id);
+        worker.enqueue(lease_id, lease);
         let job = lease.job;
         self.requeue(job);
     }
@@ -110,12 +132,12 @@ impl<P> Scheduler<P> {
     /// The worker broke the protocol.
     pub(crate) fn expel(&mut self, id: WorkerId, reason: Reason, actions: &mut Vec<Action<P>>) {
         assert!(reason.ends_session());
-        self.remove_worker(id);
+        self.remove_worker(id, actions);
         actions.push(Action::Disconnect { worker: id, reason });
     }
 
     /// The session is over: leases are free.
-    pub(crate) fn remove_worker(&mut self, id: WorkerId) {
+    pub(crate) fn remove_worker(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) {
         if !self.workers.contains_key(&id) {
             return;
         }
@@ -128,8 +150,8 @@ impl<P> Scheduler<P> {
         });
         self.free_leases(id);
         let former = self.workers[&id].former.clone();
-        for number in former {
-            self.end_lease(number);
+        for lease_id in former {
+            self.end_lease(lease_id);
         }
         let worker = self.workers.remove(&id).expect("just seen");
         if let Some(at) = worker.wake {
@@ -137,13 +159,18 @@ impl<P> Scheduler<P> {
         }
         self.touched.remove(&id);
         self.hungry.remove(&id);
+        for job in self.disowned.clone() {
+            let job = self.jobs.get_mut(&job).expect("a running job");
+            job.forget_unfit(id);
+        }
+        self.one_less(actions);
     }
 
     /// Takes the blocks of all its leases away; answers to them stay welcome.
-    fn free_leases(&mut self, id: WorkerId) {
-        for number in self.workers[&id].queue.clone() {
-            let freed = self.detach(number);
-            let job = self.leases[&number].job;
+    pub(crate) fn free_leases(&mut self, id: WorkerId) {
+        for lease_id in self.workers[&id].queue.clone() {
+            let freed = self.detach(lease_id);
+            let job = self.leases[&lease_id].job;
             if freed > 0 {
                 self.jobs.get_mut(&job).expect("a lease has a job").retries += 1;
             }
@@ -152,21 +179,25 @@ impl<P> Scheduler<P> {
     }
 
     /// Changes what decides about a worker's slots and timers.
-    fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+    pub(crate) fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
         let before = worker.slots();
+        for (need, (_, slots)) in &mut self.supply {
+            *slots -= u64::from(worker.slots_for(*need));
+        }
         change(worker);
-        let slots = worker.slots();
-        self.slots = self.slots - u64::from(before) + u64::from(slots);
+        for (need, (_, slots)) in &mut self.supply {
+            *slots += u64::from(worker.slots_for(*need));
+        }
         for job in &worker.known {
             if let Some(job) = self.jobs.get_mut(job) {
-                job.count_speed(id, slots);
+                job.count_speed(id, worker.slots_for(job.need()));
             }
         }
         // Who waits for others to take what failed here need not any more.
-        self.news |= slots < before;
+        self.news |= worker.slots() < before;
         self.touched.insert(id);
         self.arm(id);
     }
@@ -198,6 +229,11 @@ impl<P> Scheduler<P> {
         let now = self.now;
         let worker = &self.workers[&id];
         let silence = worker.deadline_us(&self.config);
+        if worker.conduct.until().is_some_and(|until| until <= now) {
+            // What else is due comes next.
+            self.end_quarantine(id);
+            return;
+        }
         match worker.link {
             Link::Connected if now.since(worker.heard) >= silence => {
                 let reason = Reason::Silent(silence / 1_000_000);
@@ -205,13 +241,14 @@ impl<P> Scheduler<P> {
                 let (since, grace) = (now, false);
                 self.change(id, |worker| worker.link = Link::Away { since, grace });
                 self.free_leases(id);
+                self.one_less(actions);
             }
             Link::Connected => {
                 self.touched.insert(id);
                 self.arm(id);
             }
             Link::Away { since, .. } if now.since(since) >= self.config.session_us => {
-                self.remove_worker(id);
+                self.remove_worker(id, actions);
                 actions.push(Action::SessionEnded { worker: id });
             }
             Link::Away { since, .. } => {
@@ -219,6 +256,7 @@ impl<P> Scheduler<P> {
                 self.change(id, |worker| worker.link = Link::Away { since, grace });
                 if !grace {
                     self.free_leases(id);
+                    self.one_less(actions);
                 }
             }
         }

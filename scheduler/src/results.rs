@@ -1,8 +1,6 @@
 //! Answers of workers: partials, progress, leases given back; and merges.
 
-use crate::blocks::LeaseNumber;
 use crate::event::{Action, Reason};
-use crate::leases::Lease;
 use crate::scheduler::Scheduler;
 use crate::sizing::target_us;
 use crate::view::Phase;
@@ -11,35 +9,25 @@ use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 /// What a message says it is about.
 enum Named {
     /// A lease its sender may answer.
-    Live(LeaseNumber),
-    /// One that is over; whoever speaks of it did not know.
-    Ended(JobId),
-    /// Never granted to the sender.
+    Live,
+    /// One that is over, or of an earlier incarnation and not claimed; whoever
+    /// speaks of it may not know. Whose it was nobody remembers: an honest worker
+    /// may speak late of more leases than could be kept.
+    Ended,
+    /// Another worker's, or never granted.
     Foreign,
 }
 
 impl<P> Scheduler<P> {
-    pub(crate) fn lease_id(&self, counter: LeaseNumber) -> LeaseId {
-        LeaseId {
-            incarnation: self.config.incarnation,
-            counter,
-        }
-    }
-
     /// `None` for a worker that is not here (any more).
     fn named(&self, id: WorkerId, lease: LeaseId) -> Option<Named> {
-        let worker = self.workers.get(&id)?;
-        if lease.incarnation != self.config.incarnation {
-            return Some(Named::Foreign);
+        if !self.workers.contains_key(&id) {
+            return None;
         }
-        let live = self.leases.get(&lease.counter);
-        Some(match live {
-            Some(live) if live.worker == id => Named::Live(lease.counter),
-            Some(_) => Named::Foreign,
-            None => match worker.ended.get(&lease.counter) {
-                Some(job) => Named::Ended(*job),
-                None => Named::Foreign,
-            },
+        Some(match self.leases.get(&lease) {
+            Some(live) if live.worker == id => Named::Live,
+            None if lease < self.next_lease => Named::Ended,
+            Some(_) | None => Named::Foreign,
         })
     }
 
@@ -47,20 +35,20 @@ impl<P> Scheduler<P> {
         matches!(self.named(id, lease), Some(Named::Foreign))
     }
 
-    /// The lease a message names, if it can be acted on. A sender that it was
+    /// Whether the lease a message names can be acted on. A sender that it was
     /// never granted to is expelled.
     pub(crate) fn live(
         &mut self,
         id: WorkerId,
         lease: LeaseId,
         actions: &mut Vec<Action<P>>,
-    ) -> Option<LeaseNumber> {
-        match self.named(id, lease)? {
-            Named::Live(number) => Some(number),
-            Named::Ended(_) => None,
-            Named::Foreign => {
+    ) -> bool {
+        match self.named(id, lease) {
+            Some(Named::Live) => true,
+            Some(Named::Ended) | None => false,
+            Some(Named::Foreign) => {
                 self.expel(id, Reason::ForeignLease(lease), actions);
-                None
+                false
             }
         }
     }
@@ -73,12 +61,14 @@ impl<P> Scheduler<P> {
         lease: LeaseId,
         node: Node,
         actions: &mut Vec<Action<P>>,
-    ) -> Option<(LeaseNumber, Node)> {
-        let number = self.live(id, lease, actions)?;
-        let live = &self.leases[&number];
+    ) -> Option<Node> {
+        if !self.live(id, lease, actions) {
+            return None;
+        }
+        let live = &self.leases[&lease];
         let tree = self.jobs[&live.job].spec.tree;
         if live.contains(tree, node) {
-            return Some((number, tree.canonical(node)));
+            return Some(tree.canonical(node));
         }
         self.expel(id, Reason::OutsideLease { lease, node }, actions);
         None
@@ -92,79 +82,82 @@ impl<P> Scheduler<P> {
         (partial, len, busy_us): (P, u64, u64),
         actions: &mut Vec<Action<P>>,
     ) {
-        if let Some(Named::Ended(job)) = self.named(worker, lease) {
-            // Sent again: our receipt was lost. After `Forget` none is due.
-            if self.is_running(job) {
-                actions.push(Action::Accepted {
-                    worker,
-                    lease,
-                    job,
-                    node: named,
-                    used: false,
-                });
-            }
+        if let Some(Named::Ended) = self.named(worker, lease) {
+            // Sent again, as our receipt was lost; or too late. Without an answer
+            // the worker would keep it for ever.
+            actions.push(Action::Accepted {
+                worker,
+                lease,
+                node: named,
+                used: None,
+            });
             return;
         }
-        let Some((number, node)) = self.live_node(worker, lease, named, actions) else {
+        let Some(node) = self.live_node(worker, lease, named, actions) else {
             return;
         };
-        let live = self.leases.get_mut(&number).expect("a live lease");
+        let live = self.leases.get_mut(&lease).expect("a live lease");
         let id = live.job;
-        live.hand_in(node);
         let job = self.jobs.get_mut(&id).expect("a lease has a job");
+        let before = live.left();
+        live.hand_in(job.spec.tree, node);
+        if live.stands {
+            let worker = self.workers.get_mut(&worker).expect("it has just answered");
+            worker.left_changed(live, before);
+        }
         let tasks = job.spec.tree.len(node);
         let used = job.blocks.lacks(node) && !job.assembly.covers(node);
         actions.push(Action::Accepted {
             worker,
             lease,
-            job: id,
             node: named,
-            used,
+            used: used.then_some(id),
         });
-        self.measure(worker, number, tasks, busy_us);
+        self.measure(worker, lease, tasks, busy_us);
         self.touched.insert(worker);
-        if used && self.take_in(number, node, (partial, len, busy_us), actions) {
-            self.end_job(id, Phase::Done, actions);
+        if !used {
+            self.settle(lease, actions);
+            self.requeue(id);
             return;
         }
-        self.settle(number, actions);
-        self.requeue(id);
+        let blamed = self.exonerate(id, node, worker);
+        if self.take_in(lease, node, (partial, len, busy_us), actions) {
+            self.end_job(id, Phase::Done, actions);
+        } else {
+            self.settle(lease, actions);
+            self.requeue(id);
+        }
+        self.strike(id, blamed, actions);
     }
 
     /// A partial becomes part of the result. Whether that is complete now.
     fn take_in(
         &mut self,
-        number: LeaseNumber,
+        lease_id: LeaseId,
         node: Node,
         (partial, len, busy_us): (P, u64, u64),
         actions: &mut Vec<Action<P>>,
     ) -> bool {
-        let Lease {
-            worker: from, job, ..
-        } = self.leases[&number];
+        let lease = &self.leases[&lease_id];
+        let (from, job) = (lease.worker, lease.job);
         let job = self.jobs.get_mut(&job).expect("a lease has a job");
         let (fresh, relieved) = job.blocks.complete(node);
         assert!(fresh > 0, "a partial that adds nothing was used");
-        let range = job.spec.tree.range(node);
-        while let Some((task, _)) = job.attempts.range(range.clone()).next() {
-            let task = *task;
-            job.attempts.remove(&task);
-        }
-        job.output.0 = job.output.0.saturating_add(len);
-        job.output.1 += job.spec.tree.len(node);
+        job.count_output(job.spec.tree.len(node), len);
         job.answered = Some(self.now);
         let member = job.members.entry(from).or_default();
         member.blocks += 1;
         member.tasks += fresh;
         member.busy_us = member.busy_us.saturating_add(busy_us);
         let worker = self.workers.get_mut(&from).expect("a lease has a worker");
+        worker.conduct.forgive();
         worker.blocks += 1;
         worker.tasks += fresh;
         let complete = job.assembly.insert(job.id, node, partial, len, actions);
         for (holder, tasks) in relieved {
             let lease = self.leases.get_mut(&holder).expect("a holder is a lease");
             lease.outstanding -= tasks;
-            if lease.outstanding == 0 && holder != number && !complete {
+            if lease.outstanding == 0 && holder != lease_id && !complete {
                 self.take_away(holder, actions);
             }
         }
@@ -172,46 +165,50 @@ impl<P> Scheduler<P> {
     }
 
     /// After an answer: the lease ends if that was all there is to say of it.
-    pub(crate) fn settle(&mut self, number: LeaseNumber, actions: &mut Vec<Action<P>>) {
-        let lease = &self.leases[&number];
+    pub(crate) fn settle(&mut self, lease_id: LeaseId, actions: &mut Vec<Action<P>>) {
+        let lease = &self.leases[&lease_id];
         if lease.is_answered() {
-            self.end_lease(number);
+            self.end_lease(lease_id);
         } else if lease.stands && lease.outstanding == 0 {
-            self.take_away(number, actions);
+            self.take_away(lease_id, actions);
         }
     }
 
     /// `tasks` of the lease took until now since the worker's last answer, or
     /// since the grant.
-    fn measure(&mut self, id: WorkerId, number: LeaseNumber, tasks: u64, busy_us: u64) {
+    fn measure(&mut self, id: WorkerId, lease_id: LeaseId, tasks: u64, busy_us: u64) {
         let worker = self.workers.get_mut(&id).expect("it has just answered");
-        let lease = self.leases.get_mut(&number).expect("a live lease");
-        let slots = worker.capacity.slots.max(1);
+        let lease = self.leases.get_mut(&lease_id).expect("a live lease");
+        let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
+        let slots = job.need().slots(&worker.capacity).max(1);
         let mut elapsed = self.now.since(lease.granted.max(worker.answered));
         worker.answered = self.now;
+        let computed = busy_us / tasks.min(u64::from(slots));
+        if lease.adopted && elapsed < computed {
+            // Computed, in part, before it was adopted: this tells no speed.
+            return;
+        }
         if std::mem::take(&mut lease.idle_before) && busy_us > 0 {
             // Travel, fetching and compiling are in here; the next block's are
             // hidden behind this one's computing.
-            let computed = busy_us / tasks.min(u64::from(slots));
             worker.round_trip_measured(elapsed.saturating_sub(computed));
             elapsed = computed.clamp(elapsed / 32, elapsed);
         }
         lease.spent = lease.spent.saturating_add(elapsed * u64::from(slots));
         let half_life = target_us(&self.config, worker.capacity.engine);
-        let slots = worker.slots();
-        let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
+        let slots = worker.slots_for(job.need());
         let member = job.members.entry(id).or_default();
         member.speed.measured(tasks, elapsed, half_life);
         job.count_speed(id, slots);
     }
 
     pub(crate) fn returned(&mut self, id: WorkerId, lease: LeaseId, actions: &mut Vec<Action<P>>) {
-        let Some(number) = self.live(id, lease, actions) else {
+        if !self.live(id, lease, actions) {
             return;
-        };
-        let lease = &self.leases[&number];
-        let asked = lease.revoked.is_some() || !lease.stands;
-        self.end_lease(number);
+        }
+        let live = &self.leases[&lease];
+        let asked = live.revoked.is_some() || !live.stands;
+        self.end_lease(lease);
         self.touched.insert(id);
         if !asked {
             // It cannot, or will not, compute just now: no use in asking at
@@ -229,10 +226,15 @@ impl<P> Scheduler<P> {
         done: u64,
         actions: &mut Vec<Action<P>>,
     ) {
-        if let Some(number) = self.live(id, lease, actions) {
-            let lease = self.leases.get_mut(&number).expect("a live lease");
-            lease.begun |= done > 0;
-            lease.done_hint = done.min(lease.tasks).saturating_sub(lease.handed.tasks());
+        if self.live(id, lease, actions) {
+            let live = self.leases.get_mut(&lease).expect("a live lease");
+            let before = live.left();
+            live.begun |= done > 0;
+            live.done_hint = done.min(live.tasks).saturating_sub(live.handed_tasks());
+            if live.stands {
+                let worker = self.workers.get_mut(&id).expect("it has just answered");
+                worker.left_changed(live, before);
+            }
         }
     }
 
@@ -240,14 +242,14 @@ impl<P> Scheduler<P> {
         &mut self,
         id: JobId,
         node: Node,
-        partial: P,
+        (partial, len): (P, u64),
         actions: &mut Vec<Action<P>>,
     ) {
         if !self.is_running(id) {
             return;
         }
         let job = self.jobs.get_mut(&id).expect("a running job");
-        if job.assembly.merged(id, node, partial, actions) {
+        if job.assembly.merged(id, node, partial, len, actions) {
             self.end_job(id, Phase::Done, actions);
         } else {
             self.requeue(id);

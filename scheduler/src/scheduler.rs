@@ -1,15 +1,14 @@
 //! The scheduler's face: what a driver calls, and which part answers to which
 //! event.
 
-use crate::blocks::LeaseNumber;
 use crate::config::Config;
 use crate::event::{Action, Event};
-use crate::fairness::{Pass, Queue};
+use crate::fairness::{Need, Pass, Queue};
 use crate::jobs::Job;
 use crate::leases::Lease;
 use crate::time::Micros;
 use crate::workers::Worker;
-use manyhands_protocol::{JobId, WorkerId};
+use manyhands_protocol::{JobId, LeaseId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Decides who computes what, and what becomes of the partials.
@@ -29,7 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// # Panics
 /// `handle` asserts the scheduler's own invariants, and that ids in
-/// `JobSubmitted` and `WorkerJoined` are new. Nothing a worker sends panics.
+/// `JobSubmitted`, `JobRestored` and `WorkerJoined` are new, and that what
+/// `JobRestored` gives is as its documentation asks. Nothing a worker sends panics.
 ///
 /// # Example
 /// ```
@@ -57,7 +57,8 @@ use std::collections::{BTreeMap, BTreeSet};
 ///     simd: true,
 ///     hidden: false,
 /// };
-/// scheduler.handle(Micros(5), Event::WorkerJoined { worker, capacity }, &mut actions);
+/// let joined = Event::WorkerJoined { worker, capacity, held: Vec::new() };
+/// scheduler.handle(Micros(5), joined, &mut actions);
 /// let Some(Action::Grant { lease, node, .. }) = actions.pop() else { panic!("a grant") };
 /// let answer = Event::Partial { worker, lease, node, partial: "!", len: 1, busy_us: 9 };
 /// scheduler.handle(Micros(20), answer, &mut actions);
@@ -71,9 +72,10 @@ pub struct Scheduler<P> {
     pub(crate) now: Micros,
     pub(crate) jobs: BTreeMap<JobId, Job<P>>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
-    /// Those that a worker may still answer.
-    pub(crate) leases: BTreeMap<LeaseNumber, Lease>,
-    pub(crate) next_lease: LeaseNumber,
+    /// Those that a worker may still answer. Boxed, as half of a map's room is
+    /// empty.
+    pub(crate) leases: BTreeMap<LeaseId, Box<Lease>>,
+    pub(crate) next_lease: LeaseId,
     /// Jobs with a block to hand out.
     pub(crate) ready: Queue,
     /// Jobs with blocks out and none to hand out.
@@ -82,8 +84,11 @@ pub struct Scheduler<P> {
     pub(crate) active_weight: u64,
     /// The pass of the job served last: where newcomers begin.
     pub(crate) served: Pass,
-    /// Slots of all workers that are connected.
-    pub(crate) slots: u64,
+    /// For each need of a running job: how many jobs have it, and how many
+    /// slots of the workers that are connected can serve it.
+    pub(crate) supply: BTreeMap<Need, (usize, u64)>,
+    /// Running jobs that some worker cannot run.
+    pub(crate) disowned: BTreeSet<JobId>,
     /// Workers that wanted more and found nothing free.
     pub(crate) hungry: BTreeSet<WorkerId>,
     /// Workers to look at before this event ends.
@@ -92,6 +97,12 @@ pub struct Scheduler<P> {
     pub(crate) news: bool,
     /// When the hungry next look for stragglers.
     pub(crate) rescue_at: Option<Micros>,
+    /// Who of them is the first to look then.
+    pub(crate) rescue_from: WorkerId,
+    /// When the hungry next look at what is free and was not for them.
+    pub(crate) retry_at: Option<Micros>,
+    /// Whether nothing may be granted.
+    pub(crate) hold: bool,
     /// When something about a worker is due.
     pub(crate) wakes: BTreeSet<(Micros, WorkerId)>,
 }
@@ -100,22 +111,30 @@ impl<P> Scheduler<P> {
     /// No jobs and no workers.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let next_lease = LeaseId {
+            incarnation: config.incarnation,
+            counter: 0,
+        };
         Self {
             config,
             now: Micros(0),
             jobs: BTreeMap::new(),
             workers: BTreeMap::new(),
             leases: BTreeMap::new(),
-            next_lease: 0,
+            next_lease,
             ready: Queue::default(),
             tail: Queue::default(),
             active_weight: 0,
             served: 0,
-            slots: 0,
+            supply: BTreeMap::new(),
+            disowned: BTreeSet::new(),
             hungry: BTreeSet::new(),
             touched: BTreeSet::new(),
             news: false,
             rescue_at: None,
+            rescue_from: WorkerId(0),
+            retry_at: None,
+            hold: false,
             wakes: BTreeSet::new(),
         }
     }
@@ -135,7 +154,17 @@ impl<P> Scheduler<P> {
             Event::JobSubmitted { job, spec } => self.job_submitted(job, spec, actions),
             Event::JobCancelled { job } => self.job_cancelled(job, actions),
             Event::JobRemoved { job } => self.job_removed(job, actions),
-            Event::WorkerJoined { worker, capacity } => self.worker_joined(worker, capacity),
+            Event::JobRestored {
+                job,
+                spec,
+                prefix,
+                partials,
+            } => self.job_restored(job, spec, prefix, partials, actions),
+            Event::WorkerJoined {
+                worker,
+                capacity,
+                held,
+            } => self.worker_joined(worker, capacity, &held, actions),
             Event::WorkerResumed {
                 worker,
                 capacity,
@@ -147,7 +176,7 @@ impl<P> Scheduler<P> {
                 hidden,
             } => self.worker_capacity(worker, slots, hidden),
             Event::WorkerDisconnected { worker } => self.worker_disconnected(worker),
-            Event::WorkerLeft { worker } => self.remove_worker(worker),
+            Event::WorkerLeft { worker } => self.remove_worker(worker, actions),
             Event::Heard { worker } => self.heard(worker),
             Event::Partial {
                 worker,
@@ -169,6 +198,14 @@ impl<P> Scheduler<P> {
                 self.heard(worker);
                 self.failed(worker, lease, node, failure, actions);
             }
+            Event::Unusable {
+                worker,
+                job,
+                failure,
+            } => {
+                self.heard(worker);
+                self.unusable(worker, job, failure, actions);
+            }
             Event::Returned { worker, lease } => {
                 self.heard(worker);
                 self.returned(worker, lease, actions);
@@ -181,10 +218,16 @@ impl<P> Scheduler<P> {
                 self.heard(worker);
                 self.progress(worker, lease, done, actions);
             }
-            Event::Merged { job, node, partial } => self.merged(job, node, partial, actions),
+            Event::Merged {
+                job,
+                node,
+                partial,
+                len,
+            } => self.merged(job, node, (partial, len), actions),
             Event::MergeFailed { job, failure, .. } => {
                 self.job_failed(job, None, failure, actions);
             }
+            Event::Hold { on } => self.hold(on),
             Event::Tick => {}
         }
     }
@@ -193,7 +236,8 @@ impl<P> Scheduler<P> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         let wake = self.wakes.first().map(|(at, _)| *at);
-        wake.into_iter().chain(self.rescue_at).min()
+        let hungry = self.rescue_at.into_iter().chain(self.retry_at);
+        wake.into_iter().chain(hungry).min()
     }
 
     /// The settings.

@@ -1,29 +1,35 @@
 //! When nothing is free: leases that have not begun are asked back, then those
 //! predicted to end last are duplicated on workers predicted to finish sooner.
 
-use crate::blocks::{LeaseNumber, Piece};
 use crate::buddy::leftmost;
 use crate::event::Action;
 use crate::scheduler::Scheduler;
 use crate::sizing::{duration_us, target_us};
 use crate::time::Micros;
-use manyhands_protocol::{JobId, MergeMode, Node, WorkerId};
+use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 
 /// Jobs, and leases and pieces of one, looked at for one idle worker.
 const JOBS_SEEN: usize = 4;
 const LEASES_SEEN: usize = 8;
 
+/// Idle workers that look at once; others do so the next times.
+const WORKERS_SEEN: usize = 256;
+
 impl<P> Scheduler<P> {
     /// From time to time all that idle look again: what was predicted to end
     /// soon may not have.
     pub(crate) fn rescue_all(&mut self, actions: &mut Vec<Action<P>>) {
-        if self.rescue_at.is_some_and(|at| at <= self.now) {
+        if !self.hold && self.rescue_at.is_some_and(|at| at <= self.now) {
             self.rescue_at = None;
-            for id in self.hungry.clone() {
+            let after = self.hungry.range(self.rescue_from..);
+            let before = self.hungry.range(..self.rescue_from);
+            let turn: Vec<WorkerId> = after.chain(before).take(WORKERS_SEEN).copied().collect();
+            for id in turn {
+                self.rescue_from = WorkerId(id.0.saturating_add(1));
                 self.rescue(id, actions);
             }
         }
-        if self.hungry.is_empty() || self.tail.is_empty() {
+        if self.hold || self.hungry.is_empty() || self.tail.is_empty() {
             self.rescue_at = None;
         } else if self.rescue_at.is_none() {
             self.rescue_at = Some(self.now + self.config.straggler_check_us);
@@ -32,7 +38,7 @@ impl<P> Scheduler<P> {
 
     /// Finds work for one worker that found nothing free.
     pub(crate) fn rescue(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) {
-        if !self.hungry.contains(&id) || self.tail.is_empty() {
+        if self.hold || !self.hungry.contains(&id) || self.tail.is_empty() {
             return;
         }
         for _ in 0..LEASES_SEEN {
@@ -44,27 +50,31 @@ impl<P> Scheduler<P> {
     }
 
     fn idles_soon(&self, id: WorkerId) -> bool {
-        let worker = &self.workers[&id];
-        let leases = worker.queue.iter().map(|number| &self.leases[number]);
-        let tasks: u64 = leases.map(|lease| lease.left()).sum();
-        let free_slot = tasks < u64::from(worker.slots());
-        free_slot || self.busy_until(id).since(self.now) < 2 * worker.round_trip
+        let (tasks, slots) = self.load_of(id);
+        let round_trip = self.workers[&id].round_trip;
+        tasks < u64::from(slots) || self.busy_until(id).since(self.now) < 2 * round_trip
     }
 
     /// When the worker will have done what it has.
     fn busy_until(&self, id: WorkerId) -> Micros {
-        let worker = &self.workers[&id];
-        let ends = worker.queue.iter().map(|number| self.leases[number].end);
+        let latest = self.workers[&id].queue.iter().rev().take(LEASES_SEEN);
+        let ends = latest.map(|lease_id| self.leases[lease_id].end);
         ends.max().unwrap_or(self.now).max(self.now)
     }
 
     fn rescue_once(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) -> bool {
         let capacity = self.workers[&id].capacity;
         let mut after = None;
-        for _ in 0..JOBS_SEEN {
+        let mut seen = 0;
+        while seen < JOBS_SEEN {
             let Some((pass, job)) = self.tail.next(&capacity, after) else {
                 return false;
             };
+            after = Some((pass, job));
+            if self.jobs[&job].unfit.contains_key(&id) {
+                continue;
+            }
+            seen += 1;
             for victim in self.victims(job) {
                 if self.ask_back(id, victim, actions) {
                     // One at a time: its answer will make news.
@@ -75,44 +85,47 @@ impl<P> Scheduler<P> {
                     return true;
                 }
             }
-            after = Some((pass, job));
         }
         false
     }
 
     /// The leases to relieve, the most urgent first.
-    fn victims(&self, job: JobId) -> Vec<LeaseNumber> {
+    fn victims(&self, job: JobId) -> Vec<LeaseId> {
         let job = &self.jobs[&job];
         let mut victims = Vec::new();
-        if job.spec.merge == MergeMode::Concat {
-            let prefix = Node::leaf(job.assembly.prefix());
-            let piece = job.blocks.pieces(prefix).next();
-            victims.extend(piece.into_iter().flat_map(|piece| &piece.holders));
+        if let Some(front) = job.front(&self.config) {
+            let piece = job.blocks.pieces(Node::leaf(front)).next();
+            victims.extend(
+                piece
+                    .into_iter()
+                    .flat_map(|(_, piece)| piece.holders.iter()),
+            );
         }
         let overdue = job.by_end.iter().take_while(|(end, _)| *end < self.now);
-        victims.extend(overdue.take(LEASES_SEEN).map(|(_, number)| number));
+        victims.extend(overdue.take(LEASES_SEEN).map(|(_, lease_id)| lease_id));
         let latest = job.by_end.iter().rev().take(LEASES_SEEN);
-        victims.extend(latest.map(|(_, number)| number));
+        victims.extend(latest.map(|(_, lease_id)| lease_id));
         victims
     }
 
     /// Asks a lease back that has not begun, if `id` would end it sooner.
-    fn ask_back(
-        &mut self,
-        id: WorkerId,
-        victim: LeaseNumber,
-        actions: &mut Vec<Action<P>>,
-    ) -> bool {
+    fn ask_back(&mut self, id: WorkerId, victim: LeaseId, actions: &mut Vec<Action<P>>) -> bool {
         let lease = &self.leases[&victim];
         let holder = &self.workers[&lease.worker];
         if lease.worker == id || lease.revoked.is_some() || lease.begun || !holder.connected() {
             return false;
         }
-        let ahead = holder.queue.iter().take_while(|other| **other != victim);
-        let ahead: u64 = ahead.map(|other| self.leases[other].left()).sum();
-        let waits = self.workers[&id].asked_until > self.now;
-        if ahead < u64::from(holder.slots()) || waits {
+        if self.workers[&id].asked_until > self.now {
             return false;
+        }
+        let need = self.jobs[&lease.job].need();
+        let mut free_slots = u64::from(holder.slots_for(need));
+        let mut ahead = holder.queue.iter().take_while(|other| **other != victim);
+        while free_slots > 0 {
+            let Some(other) = ahead.next() else {
+                return false;
+            };
+            free_slots = free_slots.saturating_sub(self.leases[other].left());
         }
         let travel = holder.round_trip + self.workers[&id].round_trip;
         let sooner = match self.cost_us(id, lease.job, lease.tasks) {
@@ -130,42 +143,50 @@ impl<P> Scheduler<P> {
 
     /// The part of a lease that has begun, or may have, of which `id` shall
     /// compute a copy.
-    fn copy_of(&self, id: WorkerId, victim: LeaseNumber) -> Option<Node> {
+    fn copy_of(&self, id: WorkerId, victim: LeaseId) -> Option<Node> {
         let lease = &self.leases[&victim];
         let holder = &self.workers[&lease.worker];
         let asked = lease.revoked.map(|at| at + 2 * holder.round_trip);
-        if lease.worker == id || asked.is_some_and(|answer| answer > self.now) {
+        if lease.refuses(id) || asked.is_some_and(|answer| answer > self.now) {
             return None;
         }
         let job = &self.jobs[&lease.job];
         let pieces = job.blocks.pieces(lease.node).take(LEASES_SEEN);
-        let mut mine = pieces.filter(|piece| piece.holders.contains(&victim));
-        mine.find_map(|piece| self.copy_of_piece(id, lease.job, piece))
+        let mut mine = pieces.filter(|(_, piece)| piece.holders.contains(&victim));
+        mine.find_map(|(node, piece)| self.copy_of_piece(id, lease.job, node, &piece.holders))
     }
 
-    fn copy_of_piece(&self, id: WorkerId, job_id: JobId, piece: &Piece) -> Option<Node> {
+    fn copy_of_piece(
+        &self,
+        id: WorkerId,
+        job_id: JobId,
+        piece: Node,
+        holders: &[LeaseId],
+    ) -> Option<Node> {
+        let copies = holders.len();
         let job = &self.jobs[&job_id];
         let tree = job.spec.tree;
-        let holders = piece.holders.iter().map(|number| &self.leases[number]);
-        if holders.clone().any(|lease| lease.worker == id) || !self.may_try(id, job_id, piece.node)
-        {
+        let holders = holders.iter().map(|lease_id| &self.leases[lease_id]);
+        if holders.clone().any(|lease| lease.refuses(id)) || !self.may_try(id, job_id, piece) {
             return None;
         }
         let first_end = holders.clone().map(|lease| lease.end).min()?;
         let last_grant = holders.clone().map(|lease| lease.granted).max()?;
         let overdue = first_end < self.now;
-        let tasks = tree.len(piece.node);
+        if !overdue && self.left_to_others(id, job_id, piece).is_some() {
+            return None;
+        }
+        let tasks = tree.len(piece);
         // What takes much longer than predicted will do so here too: several
         // workers share it, each a half of what is left.
         let wanted = if overdue { tasks.div_ceil(2) } else { tasks };
         let worker = &self.workers[&id];
         let target = target_us(&self.config, worker.capacity.engine) as f64;
-        let rate = job.worker_rate(id, worker.slots());
+        let rate = job.worker_rate(id, worker.slots_for(job.need()));
         let wanted = rate.map_or(wanted, |rate| wanted.min(((rate * target) as u64).max(1)));
-        let node = leftmost(tree, piece.node, wanted);
+        let node = leftmost(tree, piece, wanted);
         let cost = self.cost_us(id, job_id, tree.len(node));
         // Each further copy needs twice the patience.
-        let copies = piece.holders.len();
         if copies > 1 {
             let patience = cost.unwrap_or(self.config.patience_us).max(1000);
             let patience = patience.saturating_mul(1 << copies.min(20));
@@ -183,8 +204,9 @@ impl<P> Scheduler<P> {
     /// What `tasks` would take the worker, in microseconds, as far as anyone
     /// knows.
     fn cost_us(&self, id: WorkerId, job: JobId, tasks: u64) -> Option<u64> {
-        let slots = self.workers[&id].slots();
-        let rate = self.jobs[&job].worker_rate(id, slots)?;
+        let job = &self.jobs[&job];
+        let slots = self.workers[&id].slots_for(job.need());
+        let rate = job.worker_rate(id, slots)?;
         Some(duration_us(tasks, slots, rate))
     }
 

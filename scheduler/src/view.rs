@@ -1,6 +1,7 @@
 //! What people are shown: snapshots, taken by the scheduler's getters.
 
-use manyhands_protocol::{JobId, WorkerId};
+use crate::time::Micros;
+use manyhands_protocol::{Failure, JobId, WorkerId};
 
 /// Where a job stands, as far as scheduling goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +33,8 @@ pub struct JobProgress {
     /// `concat`: the first task that is not in the prefix yet. `reduce`: 0 till
     /// the root, `n` then.
     pub prefix: u64,
-    /// Predicted microseconds to go, at the present workers' measured speed.
+    /// Predicted microseconds to go, at the present workers' measured speed;
+    /// `None` while that is unknown, or all that is leased out is overdue.
     pub remaining_us: Option<u64>,
     /// Why no worker can take the job's blocks, if none can.
     pub waiting: Option<Waiting>,
@@ -56,6 +58,16 @@ pub enum Waiting {
     /// None that has the memory has SIMD128.
     #[error("waiting for a worker with SIMD128")]
     Simd,
+    /// So many that fit have said that they cannot run it, and nobody else is
+    /// there.
+    #[error("waiting for a worker that can run it: {0} cannot")]
+    Unusable(
+        /// How many.
+        usize,
+    ),
+    /// All that fit failed too often.
+    #[error("waiting for a worker: all that fit are quarantined")]
+    Quarantined,
 }
 
 /// What one worker has given one job.
@@ -71,8 +83,21 @@ pub struct Contribution {
     pub busy_us: u64,
 }
 
+/// Why, and for how long, a worker gets no work: tasks that failed on it came
+/// out elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quarantine {
+    /// When it ends.
+    pub until: Micros,
+    /// How many such tasks count against it, at most
+    /// [`Config::strikes`](crate::Config::strikes).
+    pub strikes: u32,
+    /// The failure of the latest of them.
+    pub failure: Failure,
+}
+
 /// One worker's counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WorkerProgress {
     /// Whether it is connected; if not, it may come back.
     pub connected: bool,
@@ -86,4 +111,6 @@ pub struct WorkerProgress {
     pub blocks: u64,
     /// Tasks in them.
     pub tasks: u64,
+    /// While it is quarantined.
+    pub quarantine: Option<Quarantine>,
 }

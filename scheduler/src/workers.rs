@@ -1,16 +1,14 @@
 //! What is known of a worker: its capacity, its connection, the leases it
 //! holds and held. Decides nothing.
 
-use crate::blocks::LeaseNumber;
 use crate::config::Config;
 use crate::event::Capacity;
+use crate::fairness::Need;
+use crate::leases::Lease;
+use crate::quarantine::Conduct;
 use crate::time::Micros;
-use manyhands_protocol::JobId;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Ended leases a worker may still speak of (answers that crossed our message,
-/// or were sent again after a lost connection).
-const REMEMBERED: usize = 256;
+use manyhands_protocol::{JobId, LeaseId};
+use std::collections::BTreeSet;
 
 /// Whether a worker can be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +22,17 @@ pub(crate) enum Link {
     },
 }
 
+/// What a worker's queue holds of one job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Load {
+    pub(crate) job: JobId,
+    pub(crate) leases: usize,
+    /// Tasks of the leases, done or not.
+    pub(crate) tasks: u64,
+    /// Tasks that it still has to compute.
+    pub(crate) left: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) capacity: Capacity,
@@ -31,13 +40,15 @@ pub(crate) struct Worker {
     pub(crate) heard: Micros,
     /// Its entry among the scheduler's timers.
     pub(crate) wake: Option<Micros>,
-    /// Leases that stand, in the order granted.
-    pub(crate) queue: Vec<LeaseNumber>,
+    /// Leases that stand, in the order granted: that of their ids.
+    pub(crate) queue: Vec<LeaseId>,
+    /// The queue's sums, so that nobody needs to walk through it.
+    pub(crate) load: Vec<Load>,
+    /// Changes since the ends of the whole queue were predicted.
+    pub(crate) stale: usize,
     /// Leases whose block was taken away, but which the worker may still
     /// answer.
-    pub(crate) former: BTreeSet<LeaseNumber>,
-    /// Leases that ended, the latest.
-    pub(crate) ended: BTreeMap<LeaseNumber, JobId>,
+    pub(crate) former: BTreeSet<LeaseId>,
     /// Jobs whose header it has.
     pub(crate) known: BTreeSet<JobId>,
     /// When it last handed something in.
@@ -48,6 +59,7 @@ pub(crate) struct Worker {
     pub(crate) rests_until: Micros,
     /// A lease was asked back for it: no further one before.
     pub(crate) asked_until: Micros,
+    pub(crate) conduct: Conduct,
     pub(crate) blocks: u64,
     pub(crate) tasks: u64,
 }
@@ -60,13 +72,15 @@ impl Worker {
             heard: now,
             wake: None,
             queue: Vec::new(),
+            load: Vec::new(),
+            stale: 0,
             former: BTreeSet::new(),
-            ended: BTreeMap::new(),
             known: BTreeSet::new(),
             answered: now,
             round_trip: config.round_trip_us,
             rests_until: now,
             asked_until: now,
+            conduct: Conduct::default(),
             blocks: 0,
             tasks: 0,
         }
@@ -78,11 +92,25 @@ impl Worker {
 
     /// Threads that compute for us now.
     pub(crate) fn slots(&self) -> u16 {
-        if self.connected() {
+        if self.connected() && self.conduct.until().is_none() {
             self.capacity.slots
         } else {
             0
         }
+    }
+
+    /// How many guests of such a need it may compute for us now.
+    pub(crate) fn slots_for(&self, need: Need) -> u16 {
+        if self.slots() == 0 {
+            0
+        } else {
+            need.slots(&self.capacity)
+        }
+    }
+
+    /// Whether it is here, or may be back at once.
+    pub(crate) fn present(&self) -> bool {
+        !matches!(self.link, Link::Away { grace: false, .. })
     }
 
     pub(crate) fn available(&self, now: Micros) -> bool {
@@ -105,6 +133,7 @@ impl Worker {
             Link::Away { since, grace: true } => since + config.grace_us,
             Link::Away { since, .. } => since + config.session_us,
         };
+        let due = self.conduct.until().map_or(due, |until| due.min(until));
         if self.connected() && self.rests_until > now {
             due.min(self.rests_until)
         } else {
@@ -112,14 +141,56 @@ impl Worker {
         }
     }
 
-    /// The lease is no more; what the worker may still say of it is harmless.
-    pub(crate) fn end(&mut self, lease: LeaseNumber, job: JobId) {
-        self.queue.retain(|held| *held != lease);
-        self.former.remove(&lease);
-        self.ended.insert(lease, job);
-        while self.ended.len() > REMEMBERED {
-            self.ended.pop_first();
+    /// A lease stands from now on.
+    pub(crate) fn enqueue(&mut self, id: LeaseId, lease: &Lease) {
+        let at = self.queue.binary_search(&id);
+        let at = at.expect_err("a lease stands once");
+        self.queue.insert(at, id);
+        if at + 1 < self.queue.len() {
+            // What comes after it ends later than predicted.
+            self.stale = self.stale.saturating_add(self.queue.len());
         }
+        let known = self.load.iter().position(|load| load.job == lease.job);
+        let at = known.unwrap_or_else(|| {
+            self.load.push(Load {
+                job: lease.job,
+                leases: 0,
+                tasks: 0,
+                left: 0,
+            });
+            self.load.len() - 1
+        });
+        let load = &mut self.load[at];
+        load.leases += 1;
+        load.tasks += lease.tasks;
+        load.left += lease.left();
+    }
+
+    /// A lease stands no more.
+    pub(crate) fn dequeue(&mut self, id: LeaseId, lease: &Lease) {
+        let at = self.queue.binary_search(&id).expect("it stood");
+        self.queue.remove(at);
+        let at = self.load_at(lease.job);
+        let load = &mut self.load[at];
+        load.leases -= 1;
+        load.tasks -= lease.tasks;
+        load.left -= lease.left();
+        if load.leases == 0 {
+            assert_eq!(load.left, 0, "a load lost count of its tasks");
+            self.load.swap_remove(at);
+        }
+    }
+
+    /// A lease that stands had `before` tasks left and has fewer, or more, now.
+    pub(crate) fn left_changed(&mut self, lease: &Lease, before: u64) {
+        let at = self.load_at(lease.job);
+        let load = &mut self.load[at];
+        load.left = load.left - before + lease.left();
+    }
+
+    fn load_at(&self, job: JobId) -> usize {
+        let at = self.load.iter().position(|load| load.job == job);
+        at.expect("a lease that stands is counted")
     }
 
     /// Takes in a measured round trip: falls at once, rises slowly.

@@ -18,6 +18,7 @@ fn hello(number: usize) -> Vec<u8> {
         slots: 4u16.to_le_bytes(),
         memory: 1 << 30,
         simd: true,
+        hidden: false,
     }))
 }
 

@@ -162,11 +162,6 @@ impl Blobs {
         asks
     }
 
-    /// Whether something asked for has not come.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.asked.is_empty()
-    }
-
     /// A piece came.
     pub(crate) fn piece(
         &mut self,

@@ -6,6 +6,12 @@ use manyhands_protocol::{SessionToken, WorkerId};
 
 /// The longest first wait before reconnecting; doubled with each failure.
 const BACK_OFF_FIRST: Micros = Micros::from_millis(250);
+/// While an outage is this young, waits are at most [`BACK_OFF_EARLY`]: most are
+/// restarts and lost Wi-Fi, over in seconds, and a coordinator that is back is
+/// to have its workers back in about another second. Tries of a second are no
+/// burden to anybody for so long.
+const EARLY: Micros = Micros::from_millis(10_000);
+const BACK_OFF_EARLY: Micros = Micros::from_millis(1_000);
 /// The longest wait of all.
 const BACK_OFF_LAST: Micros = Micros::from_millis(30_000);
 /// A connection that lasted this long was a good one: the next wait is short.
@@ -14,8 +20,12 @@ const GOOD: Micros = Micros::from_millis(5_000);
 const OPENING: Micros = Micros::from_millis(60_000);
 /// How long a `Welcome` may take.
 const GREETING: Micros = Micros::from_millis(20_000);
-/// How long the coordinator may be silent while it owes an answer.
-const SILENCE: Micros = Micros::from_millis(60_000);
+/// How long the coordinator may be silent after a sign of life was asked of it:
+/// three times what it wants to be told of this side's, between these. It is
+/// asked for one after it was silent as long as that, so that a connection that
+/// leads nowhere is noticed within about half a minute.
+const SILENCE_LEAST: Micros = Micros::from_millis(5_000);
+const SILENCE_MOST: Micros = Micros::from_millis(20_000);
 /// What `Welcome` may ask for, in milliseconds: neither a flood nor never.
 const ALIVE_RANGE_MS: (u64, u64) = (100, 3_600_000);
 
@@ -26,7 +36,7 @@ enum State {
     /// The hello is sent.
     Greeting { since: Micros },
     /// Messages flow.
-    Welcome { since: Micros, alive_every: Micros },
+    Welcome { since: Micros, pulse: Pulse },
     /// The next try comes then.
     Waiting {
         until: Micros,
@@ -36,12 +46,60 @@ enum State {
     Over,
 }
 
+/// Who was heard when, over a connection with messages.
+#[derive(Clone, Debug)]
+struct Pulse {
+    /// This side says something so often.
+    alive_every: Micros,
+    last_sent: Micros,
+    last_heard: Micros,
+    /// When `Alive` was said last, or the connection began.
+    last_alive: Micros,
+    /// The first `Alive` since the coordinator was heard.
+    asked: Option<Micros>,
+    /// To be asked at once, whatever was heard before the sleep.
+    woke: bool,
+}
+
+impl Pulse {
+    fn new(now: Micros, alive_every: Micros) -> Self {
+        Self {
+            alive_every,
+            last_sent: now,
+            last_heard: now,
+            last_alive: now,
+            asked: None,
+            woke: false,
+        }
+    }
+
+    /// When to say `Alive`: one side was silent for long, and it was not said
+    /// just now.
+    fn alive_at(&self) -> Micros {
+        if self.woke {
+            return Micros(0);
+        }
+        let quiet = self.last_sent.min(self.last_heard);
+        quiet.max(self.last_alive).after(self.alive_every)
+    }
+
+    fn silence(&self) -> Micros {
+        let span = Micros(self.alive_every.0.saturating_mul(3));
+        span.clamp(SILENCE_LEAST, SILENCE_MOST)
+    }
+
+    /// When the silence of a coordinator that was asked is too long.
+    fn silent_at(&self) -> Option<Micros> {
+        Some(self.asked?.after(self.silence()))
+    }
+}
+
 /// What the connection's timer asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Due {
     /// Open a socket.
     Connect,
-    /// Say something.
+    /// Say `Alive`, which the coordinator answers.
     Alive,
     /// Give the connection up: no answer for so many seconds.
     Silent(u64),
@@ -53,13 +111,11 @@ pub(crate) struct Connection {
     /// What resumes the session.
     pub(crate) token: Option<SessionToken>,
     pub(crate) worker: Option<WorkerId>,
-    /// Connections in a row that came to nothing.
-    failures: u32,
+    /// Since when there has been no good connection.
+    outage: Micros,
+    /// How often the wait has doubled in this outage.
+    doublings: u32,
     jitter: Jitter,
-    last_sent: Micros,
-    last_heard: Micros,
-    /// Since when the coordinator has owed an answer.
-    owing: Option<Micros>,
 }
 
 impl Connection {
@@ -69,11 +125,9 @@ impl Connection {
             state: State::Opening { since: now },
             token: None,
             worker: None,
-            failures: 0,
+            outage: now,
+            doublings: 0,
             jitter: Jitter(config.seed),
-            last_sent: now,
-            last_heard: now,
-            owing: None,
         }
     }
 
@@ -94,7 +148,7 @@ impl Connection {
             let alive_every = Micros::from_millis(alive_every_ms.clamp(least, most));
             self.state = State::Welcome {
                 since: now,
-                alive_every,
+                pulse: Pulse::new(now, alive_every),
             };
         }
         expected
@@ -123,24 +177,32 @@ impl Connection {
         if let State::Welcome { since, .. } = self.state
             && now.since(since) >= GOOD
         {
-            self.failures = 0;
+            self.new_outage(now);
         }
-        let most = BACK_OFF_FIRST.0 << self.failures.min(7);
+        let most = BACK_OFF_FIRST.0 << self.doublings;
         let wait = self.jitter.up_to(most.min(BACK_OFF_LAST.0));
-        self.failures = self.failures.saturating_add(1);
+        let early = now.since(self.outage) < EARLY;
+        let cap = if early { BACK_OFF_EARLY } else { BACK_OFF_LAST };
+        self.doublings += u32::from(most < cap.0);
         self.state = State::Waiting {
             until: now.after(Micros(wait)),
             reason,
         };
     }
 
+    fn new_outage(&mut self, since: Micros) {
+        self.outage = since;
+        self.doublings = 0;
+    }
+
     /// The coordinator asked to stay away for so long: a little longer, so that
     /// not all workers come at once.
     pub(crate) fn stay_away(&mut self, now: Micros, after: Micros, reason: String) {
         let jitter = Micros(self.jitter.up_to(BACK_OFF_FIRST.0 * 4));
-        self.failures = 0;
+        let until = now.after(after).after(jitter);
+        self.new_outage(until);
         self.state = State::Waiting {
-            until: now.after(after).after(jitter),
+            until,
             reason: Some(reason),
         };
     }
@@ -159,22 +221,43 @@ impl Connection {
     }
 
     pub(crate) fn sent(&mut self, now: Micros) {
-        self.last_sent = now;
+        if let State::Welcome { pulse, .. } = &mut self.state {
+            pulse.last_sent = now;
+        }
+    }
+
+    /// `Alive` was said: it is to be answered.
+    pub(crate) fn asked(&mut self, now: Micros) {
+        if let State::Welcome { pulse, .. } = &mut self.state {
+            pulse.last_alive = now;
+            pulse.asked.get_or_insert(now);
+            pulse.woke = false;
+        }
     }
 
     /// A sign of life of the other side.
     pub(crate) fn heard(&mut self, now: Micros) {
-        self.last_heard = now;
+        if let State::Welcome { pulse, .. } = &mut self.state {
+            pulse.last_heard = now;
+            pulse.asked = None;
+        }
     }
 
-    /// Whether the coordinator owes an answer now.
-    pub(crate) fn owes(&mut self, now: Micros, owes: bool) {
-        self.owing = owes.then(|| self.owing.unwrap_or(now));
-    }
-
-    /// When the silence of a coordinator that owes an answer is too long.
-    fn silent_at(&self) -> Option<Micros> {
-        Some(self.owing?.max(self.last_heard).after(SILENCE))
+    /// The driver slept. What was to come meanwhile has its time from now on,
+    /// and an old outage says nothing of a network that was just left or found.
+    pub(crate) fn woke(&mut self, now: Micros) {
+        match &mut self.state {
+            State::Opening { since } | State::Greeting { since } => {
+                *since = now;
+                self.new_outage(now);
+            }
+            State::Welcome { pulse, .. } => {
+                pulse.asked = None;
+                pulse.woke = true;
+            }
+            State::Waiting { .. } => self.new_outage(now),
+            State::Over => {}
+        }
     }
 
     /// When [`due`](Self::due) is to be asked next.
@@ -182,9 +265,9 @@ impl Connection {
         match &self.state {
             State::Opening { since } => Some(since.after(OPENING)),
             State::Greeting { since } => Some(since.after(GREETING)),
-            State::Welcome { alive_every, .. } => {
-                let alive = self.last_sent.after(*alive_every);
-                Some(self.silent_at().map_or(alive, |silent| alive.min(silent)))
+            State::Welcome { pulse, .. } => {
+                let alive = pulse.alive_at();
+                Some(pulse.silent_at().map_or(alive, |silent| alive.min(silent)))
             }
             State::Waiting { until, .. } => Some(*until),
             State::Over => None,
@@ -197,12 +280,10 @@ impl Connection {
         match &self.state {
             State::Opening { since } if now.since(*since) >= OPENING => silent(OPENING),
             State::Greeting { since } if now.since(*since) >= GREETING => silent(GREETING),
-            State::Welcome { .. } if self.silent_at().is_some_and(|at| now >= at) => {
-                silent(SILENCE)
+            State::Welcome { pulse, .. } if pulse.silent_at().is_some_and(|at| now >= at) => {
+                silent(pulse.silence())
             }
-            State::Welcome { alive_every, .. } if now.since(self.last_sent) >= *alive_every => {
-                Some(Due::Alive)
-            }
+            State::Welcome { pulse, .. } if now >= pulse.alive_at() => Some(Due::Alive),
             State::Waiting { until, .. } if now >= *until => {
                 self.state = State::Opening { since: now };
                 Some(Due::Connect)

@@ -117,7 +117,7 @@ pub enum Input {
 
     /// Slots that may be used from now on are `0..slots`. Those past it finish
     /// what they run and get no more. 0 pauses: what has not begun is returned,
-    /// what is half done is handed in.
+    /// what is half done is handed in. Before `Connected` it goes into the hello.
     Capacity {
         /// At most [`MAX_SLOTS`](manyhands_protocol::limits::MAX_SLOTS).
         slots: u16,

@@ -6,10 +6,10 @@ use crate::jobs::Job;
 use crate::pieces::{Piece, present_halves};
 use crate::results::Partial;
 use crate::slots::{Doing, MergeWork};
-use manyhands_protocol::message::{MergeMode, SegmentRef};
+use manyhands_protocol::message::{Claim, MergeMode, SegmentRef};
 use manyhands_protocol::{
-    BlobHash, Failure, JobId, LeaseId, MAX_TASK_INPUT, MergeTree, Node, SEGMENT_TARGET, Step, Tree,
-    limits,
+    BlobHash, Failure, JobId, LeaseId, MAX_TASK_INPUT, MergeTree, Node, Proof, SEGMENT_TARGET,
+    Step, Tree, limits,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -25,6 +25,8 @@ pub(crate) struct Lease {
     pub(crate) id: LeaseId,
     pub(crate) job: JobId,
     pub(crate) node: Node,
+    /// What shows that it was granted.
+    proof: Proof,
     tree: Tree,
     mode: MergeMode,
     /// In task order.
@@ -103,11 +105,19 @@ impl Lease {
     }
 
     /// A lease whose grant was checked.
-    pub(crate) fn new(id: LeaseId, job: &Job, node: Node, inputs: Vec<SegmentRef>) -> Self {
-        Self {
-            id,
-            job: job.header.job,
+    pub(crate) fn new(claim: Claim, job: &Job, inputs: Vec<SegmentRef>) -> Self {
+        let Claim {
+            lease,
+            job: id,
             node,
+            proof,
+        } = claim;
+        assert_eq!(id, job.header.job, "the job of {lease:?}");
+        Self {
+            id: lease,
+            job: id,
+            node,
+            proof,
             tree: job.tree,
             mode: job.header.merge,
             inputs,
@@ -125,6 +135,16 @@ impl Lease {
             incomplete: false,
             top: None,
             apart: Vec::new(),
+        }
+    }
+
+    /// What it was granted as, for a hello.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            lease: self.id,
+            job: self.job,
+            node: self.node,
+            proof: self.proof,
         }
     }
 

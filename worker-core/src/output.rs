@@ -129,10 +129,10 @@ pub enum Reason {
     /// The coordinator refuses this worker; the session tries again rarely.
     #[error("refused by the coordinator: {0}")]
     Refused(String),
-    /// The coordinator asked to come back later.
-    #[error("the coordinator closes: {0}")]
+    /// The coordinator asked to come back later, in these words.
+    #[error("{0}")]
     Closing(String),
-    /// An answer has not come for too long.
+    /// Nothing has come for so many seconds since a sign of life was asked for.
     #[error("the coordinator has not answered for {0} s")]
     Silent(u64),
     /// A frame that is not a message.

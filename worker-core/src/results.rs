@@ -3,7 +3,7 @@
 
 use crate::Micros;
 use bytes::{Bytes, BytesMut};
-use manyhands_protocol::message::ToCoordinator;
+use manyhands_protocol::message::{Claim, ToCoordinator};
 use manyhands_protocol::{Failure, JobId, LeaseId, Node, codec, limits};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -132,13 +132,16 @@ enum Parcel {
 struct Kept {
     partial: Partial,
     tasks: u64,
+    /// Whether all of it went out on this connection.
+    sent: bool,
 }
 
 /// A lease that is over here, but not for the coordinator.
 #[derive(Debug)]
 struct Ended {
-    job: JobId,
+    claim: Claim,
     failed: Vec<(Node, Failure)>,
+    /// Whether `Returned` is to follow its partials.
     returned: bool,
 }
 
@@ -163,14 +166,20 @@ impl Outbox {
     /// failed was told when it did.
     pub(crate) fn end(
         &mut self,
-        (lease, job): (LeaseId, JobId),
+        claim: Claim,
         partials: Vec<(Node, Partial, u64)>,
         failed: Vec<(Node, Failure)>,
         returned: bool,
     ) {
+        let lease = claim.lease;
         let any = !partials.is_empty();
         for (node, partial, tasks) in partials {
-            self.kept.insert((lease, node), Kept { partial, tasks });
+            let kept = Kept {
+                partial,
+                tasks,
+                sent: false,
+            };
+            self.kept.insert((lease, node), kept);
             self.queue.push_back(Parcel::Partial(lease, node));
         }
         if returned {
@@ -178,7 +187,7 @@ impl Outbox {
         }
         if any {
             let ended = Ended {
-                job,
+                claim,
                 failed,
                 returned,
             };
@@ -193,15 +202,27 @@ impl Outbox {
         let more = others.next().is_some_and(|((other, _), _)| *other == lease);
         if !more {
             self.ended.remove(&lease);
+        } else if let Some(ended) = self.ended.get_mut(&lease) {
+            // A coordinator started anew may take the lease up without this part
+            // (it keeps nothing that is cheap to compute again): it has to learn
+            // that what is sent again is all there will be.
+            ended.returned = true;
         }
         Some((kept.partial, kept.tasks))
     }
 
-    /// A job does not matter any more.
-    pub(crate) fn forget_job(&mut self, job: JobId) {
-        let ended = self.ended.iter().filter(|(_, ended)| ended.job == job);
+    /// A job does not matter any more. What of it was handed in whole, with its
+    /// tasks: its acknowledgement was overtaken.
+    pub(crate) fn forget_job(&mut self, job: JobId) -> Vec<(Partial, u64)> {
+        let ended = self.ended.iter();
+        let ended = ended.filter(|(_, ended)| ended.claim.job == job);
         let lost: BTreeSet<LeaseId> = ended.map(|(lease, _)| *lease).collect();
+        let kept = self.kept.iter();
+        let sent = kept.filter(|((lease, _), kept)| kept.sent && lost.contains(lease));
+        let sent = sent.map(|(_, kept)| (kept.partial.clone(), kept.tasks));
+        let sent = sent.collect();
         self.forget(|lease| lost.contains(&lease));
+        sent
     }
 
     /// These leases do not matter any more.
@@ -215,8 +236,8 @@ impl Outbox {
     }
 
     /// Leases with something kept.
-    pub(crate) fn leases(&self) -> impl Iterator<Item = LeaseId> + '_ {
-        self.ended.keys().copied()
+    pub(crate) fn claims(&self) -> impl Iterator<Item = Claim> + '_ {
+        self.ended.values().map(|ended| ended.claim)
     }
 
     pub(crate) fn holds(&self, lease: LeaseId) -> bool {
@@ -228,11 +249,6 @@ impl Outbox {
         self.kept.is_empty() && self.queue.is_empty() && self.sending.is_none()
     }
 
-    /// Whether the coordinator owes an answer for something kept.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.kept.is_empty()
-    }
-
     pub(crate) fn kept_bytes(&self) -> u64 {
         self.kept.values().map(|kept| kept.partial.len()).sum()
     }
@@ -242,6 +258,7 @@ impl Outbox {
         self.queue.clear();
         self.sending = None;
         self.buffered = 0;
+        self.taken = 0;
         self.pace = Pace::default();
     }
 
@@ -250,7 +267,8 @@ impl Outbox {
     pub(crate) fn resumed(&mut self) -> Vec<ToCoordinator> {
         let mut again = Vec::new();
         self.queue.clear();
-        for (lease, node) in self.kept.keys() {
+        for ((lease, node), kept) in &mut self.kept {
+            kept.sent = false;
             self.queue.push_back(Parcel::Partial(*lease, *node));
         }
         for (lease, ended) in &self.ended {
@@ -295,7 +313,11 @@ impl Outbox {
             if let Some(sending) = &mut self.sending {
                 let (frame, last) = sending.frame();
                 if last {
+                    let whole = (sending.lease, sending.node);
                     self.sending = None;
+                    if let Some(kept) = self.kept.get_mut(&whole) {
+                        kept.sent = true;
+                    }
                 }
                 return Some(frame);
             }

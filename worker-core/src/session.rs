@@ -20,6 +20,10 @@ use std::collections::{BTreeMap, VecDeque};
 /// How often progress is told.
 const PROGRESS_EVERY: Micros = Micros::from_millis(1000);
 
+/// So late for a deadline is a machine that slept or a page that was frozen. The
+/// timers of a hidden page are up to a minute late though it is awake.
+const ASLEEP: Micros = Micros::from_millis(90_000);
+
 /// A worker's side of one session with a coordinator.
 ///
 /// # Calling contract
@@ -31,7 +35,7 @@ const PROGRESS_EVERY: Micros = Micros::from_millis(1000);
 /// 2. Then arm one timer at [`next_deadline`](Self::next_deadline); when it
 ///    fires, handle [`Input::Tick`].
 /// 3. Tell it of every event as an [`Input`], with the time. Time never goes
-///    back.
+///    back, but may leap: a machine sleeps, a page is frozen.
 ///
 /// The rest are getters, for people.
 ///
@@ -73,6 +77,8 @@ pub struct Session {
     outbox: Outbox,
     outputs: VecDeque<Output>,
     hidden: bool,
+    /// The slots and the visibility that the coordinator was told last.
+    told: ([u8; 2], bool),
     /// Goodbye by then.
     leaving: Option<Micros>,
     progress_at: Option<Micros>,
@@ -108,6 +114,7 @@ impl Session {
             outbox: Outbox::default(),
             outputs: VecDeque::from([Output::Connect]),
             hidden: false,
+            told: ([0; 2], false),
             leaving: None,
             progress_at: None,
             tally: Tally::default(),
@@ -123,10 +130,11 @@ impl Session {
     /// [`MAX_SLOTS`](manyhands_protocol::limits::MAX_SLOTS) slots. Nothing the
     /// coordinator or a guest does leads to a panic.
     pub fn handle(&mut self, now: Micros, input: Input) {
-        self.now = self.now.max(now);
         if self.connection.is_over() {
             return;
         }
+        self.notice_sleep(now);
+        self.now = self.now.max(now);
         self.take_in(input);
         self.settle();
     }
@@ -187,6 +195,17 @@ impl Session {
             tasks: lease.tasks(),
             done: self.tasks_done(lease),
             begun: lease.begun,
+        }
+    }
+
+    /// A driver that comes much too late for a deadline was asleep, and what it
+    /// did not do meanwhile is no fault of the coordinator's.
+    fn notice_sleep(&mut self, now: Micros) {
+        if let Some(deadline) = self.next_deadline()
+            && now.since(deadline) >= ASLEEP
+        {
+            self.connection.woke(now);
+            self.slots.woke();
         }
     }
 
@@ -274,12 +293,13 @@ impl Session {
     }
 
     fn keep_connection(&mut self) {
-        let owes = self.blobs.is_waiting() || self.outbox.is_waiting();
-        self.connection.owes(self.now, owes);
         match self.connection.due(self.now) {
             None => {}
             Some(Due::Connect) => self.outputs.push_back(Output::Connect),
-            Some(Due::Alive) => self.send(&ToCoordinator::Alive),
+            Some(Due::Alive) => {
+                self.send(&ToCoordinator::Alive);
+                self.connection.asked(self.now);
+            }
             Some(Due::Silent(seconds)) => self.disconnect(Reason::Silent(seconds)),
         }
     }
@@ -374,27 +394,27 @@ impl Session {
 
     fn set_capacity(&mut self, slots: u16, hidden: bool) {
         assert!(slots <= limits::MAX_SLOTS, "{slots} slots");
-        let changed = (slots, hidden) != (self.slots.capacity(), self.hidden);
         self.slots.set_capacity(slots);
         self.hidden = hidden;
-        if changed {
-            self.tell_capacity();
-        }
+        self.tell_capacity();
     }
 
-    /// Slots the coordinator may count on.
-    fn offered_slots(&self) -> [u8; 2] {
+    /// Slots the coordinator may count on, and whether the page is hidden.
+    fn capacity(&self) -> ([u8; 2], bool) {
         let slots = if self.leaving.is_some() {
             0
         } else {
             self.slots.capacity()
         };
-        slots.to_le_bytes()
+        (slots.to_le_bytes(), self.hidden)
     }
 
+    /// Tells the capacity, if it is another than what was told last.
     fn tell_capacity(&mut self) {
-        let slots = self.offered_slots();
-        let hidden = self.hidden;
-        self.send(&ToCoordinator::Capacity { slots, hidden });
+        let (slots, hidden) = self.capacity();
+        if self.connection.is_welcome() && self.told != (slots, hidden) {
+            self.told = (slots, hidden);
+            self.send(&ToCoordinator::Capacity { slots, hidden });
+        }
     }
 }

@@ -32,6 +32,7 @@ enum Slot {
     /// What it does does not matter any more, but it is not free.
     Cancelled {
         ticket: u64,
+        memory: u64,
     },
 }
 
@@ -41,6 +42,8 @@ pub(crate) struct Run {
     pub(crate) lease: LeaseId,
     pub(crate) job: JobId,
     pub(crate) doing: Doing,
+    /// Bytes its guest may have.
+    pub(crate) memory: u64,
     /// Nothing else runs meanwhile, so that a death has one suspect.
     pub(crate) alone: bool,
     /// Tasks done so far, as the slot says.
@@ -53,6 +56,8 @@ pub(crate) struct Slots {
     slots: Vec<Slot>,
     capacity: u16,
     last_ticket: u64,
+    /// Commands up to this one may have been held up by a sleep.
+    slept: u64,
 }
 
 impl Slots {
@@ -61,6 +66,7 @@ impl Slots {
             slots: Vec::new(),
             capacity: 0,
             last_ticket: 0,
+            slept: 0,
         };
         slots.set_capacity(capacity);
         slots
@@ -92,6 +98,16 @@ impl Slots {
         busy.count() as u16
     }
 
+    /// Bytes that the guests of all that are not free may have together.
+    pub(crate) fn memory(&self) -> u64 {
+        let each = self.slots.iter().map(|slot| match slot {
+            Slot::Idle => 0,
+            Slot::Busy { run, .. } => run.memory,
+            Slot::Cancelled { memory, .. } => *memory,
+        });
+        each.fold(0, u64::saturating_add)
+    }
+
     /// Whether one runs something alone.
     pub(crate) fn any_alone(&self) -> bool {
         self.runs().any(|run| run.alone)
@@ -113,7 +129,7 @@ impl Slots {
         let place = self.slots.get_mut(usize::from(slot))?;
         let current = match place {
             Slot::Idle => return None,
-            Slot::Busy { ticket, .. } | Slot::Cancelled { ticket } => *ticket,
+            Slot::Busy { ticket, .. } | Slot::Cancelled { ticket, .. } => *ticket,
         };
         if current != ticket {
             return None;
@@ -122,6 +138,16 @@ impl Slots {
             Slot::Busy { run, .. } => Some(run),
             Slot::Idle | Slot::Cancelled { .. } => None,
         }
+    }
+
+    /// The machine slept: what runs now says nothing of speed.
+    pub(crate) fn woke(&mut self) {
+        self.slept = self.last_ticket;
+    }
+
+    /// Whether a command's time says how fast this machine is.
+    pub(crate) fn was_awake(&self, ticket: u64) -> bool {
+        ticket > self.slept
     }
 
     /// The slot has come so far.
@@ -143,8 +169,8 @@ impl Slots {
             if let Slot::Busy { ticket, run } = slot
                 && lost(run)
             {
-                let ticket = *ticket;
-                *slot = Slot::Cancelled { ticket };
+                let (ticket, memory) = (*ticket, run.memory);
+                *slot = Slot::Cancelled { ticket, memory };
                 cancelled.push((at as u16, ticket));
             }
         }

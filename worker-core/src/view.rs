@@ -16,11 +16,12 @@ pub struct View {
     pub busy_slots: u16,
     /// Slots that may be used.
     pub slots: u16,
-    /// Partials the coordinator has accepted.
+    /// Partials the coordinator has accepted, or that were handed in when it
+    /// ended their job (be it complete or cancelled: it does not say).
     pub blocks_done: u64,
-    /// Tasks the coordinator has accepted.
+    /// Tasks of these partials.
     pub tasks_done: u64,
-    /// Slot time of what is done, in microseconds.
+    /// Slot time of these partials, in microseconds.
     pub busy_us: u64,
     /// Bytes of partials computed and not yet accepted.
     pub retained_bytes: u64,

@@ -1,11 +1,11 @@
-//! From what a slot tells of a failed guest to what its author reads; the same
-//! shape as native workers give.
+//! From what a slot tells of a failed guest, or the browser throws, to what an
+//! author reads; the same shape as native workers give.
 
 use crate::slot::Told;
 use js_sys::Array;
 use manyhands_protocol::{Failure, FailureKind, limits};
 use std::fmt::Write;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 
 /// Frames that say how Rust panics, not where.
 const MACHINERY: [&str; 7] = [
@@ -60,4 +60,12 @@ fn append(message: &mut String, frame: &Array) {
         format!("\n  at {name} ({offset})")
     };
     message.write_str(&line).expect("a String takes all");
+}
+
+/// What a thrown value says.
+pub(crate) fn text_of(error: &JsValue) -> String {
+    match error.dyn_ref::<js_sys::Error>() {
+        Some(error) => String::from(error.message()),
+        None => format!("{error:?}"),
+    }
 }

@@ -9,10 +9,12 @@ mod clock;
 mod driver;
 mod failure;
 mod jobs;
+mod machine;
 mod orders;
 mod report;
 mod slot;
 mod socket;
+mod start;
 mod table;
 #[cfg(all(test, target_arch = "wasm32"))]
 mod tests;

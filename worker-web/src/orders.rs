@@ -3,7 +3,7 @@
 
 use crate::jobs::Part;
 use js_sys::WebAssembly::Module;
-use js_sys::{Array, BigInt, Object, Reflect, Uint8Array, Uint32Array};
+use js_sys::{Array, BigInt, Map, Object, Reflect, Uint8Array, Uint32Array};
 use manyhands_protocol::JobId;
 use std::ops::Range;
 use wasm_bindgen::JsValue;
@@ -43,9 +43,10 @@ impl Order {
         set(&order.message, "job", job.to_string());
         set(&order.message, "module", module);
         order.move_bytes("params", params);
-        let named = Object::new();
+        // No plain object: it has a `constructor` without any file.
+        let named = Map::new();
         for (name, bytes) in files {
-            set(&named, name, order.copied(bytes));
+            named.set(&name.into(), &order.copied(bytes));
         }
         set(&order.message, "files", &named);
         order

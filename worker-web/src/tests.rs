@@ -5,7 +5,9 @@ mod coordinator;
 mod guest;
 mod hub;
 mod mailbox;
+mod sameness;
 mod slots;
+mod starting;
 mod watching;
 
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);

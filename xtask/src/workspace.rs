@@ -19,10 +19,11 @@ pub(crate) const WORKER_WEB: &str = "manyhands-worker-web";
 pub(crate) const XTASK: &str = "manyhands-xtask";
 
 /// The crates that read no clock, no randomness and no socket.
-pub(crate) const PURE: [&str; 3] = [
+pub(crate) const PURE: [&str; 4] = [
     "manyhands-protocol",
     "manyhands-scheduler",
     "manyhands-worker-core",
+    "manyhands-coordinator-core",
 ];
 
 /// The folder that holds the workspace's Cargo.toml.

@@ -2,6 +2,7 @@
 
 use crate::connection::Connection;
 use crate::error::Error;
+use crate::job_args::job_id;
 use crate::{print, report};
 use clap::Args;
 use manyhands_protocol::JobId;
@@ -9,9 +10,9 @@ use manyhands_protocol::JobId;
 /// Cancel a job; one that is over stays as it is
 #[derive(Args)]
 pub(crate) struct Cancel {
-    /// The job's number
-    #[arg(value_name = "ID")]
-    id: u64,
+    /// The job's number, as `manyhands jobs` shows
+    #[arg(value_name = "ID", value_parser = job_id)]
+    id: JobId,
 
     #[command(flatten)]
     connection: Connection,
@@ -19,7 +20,7 @@ pub(crate) struct Cancel {
 
 impl Cancel {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
-        let job = self.connection.client()?.cancel(JobId(self.id)).await?;
+        let job = self.connection.client()?.cancel(self.id).await?;
         print::answer(json, &job, || {
             format!("job {} ({}): {}\n", job.id, job.name, report::state(&job))
         })

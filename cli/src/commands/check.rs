@@ -1,27 +1,31 @@
 //! `manyhands check MODULE`: admits a module and compares what a small job comes
 //! to under many cuttings.
 
-use crate::cuttings::{self, Effort, Fault, Findings, Subject};
+use crate::cuttings::{self, Fault, Findings, Subject};
 use crate::error::Error;
+use crate::interrupt::interrupted;
 use crate::job_args::JobArgs;
+use crate::lab::Lab;
+use crate::local::coordinators_child;
 use crate::size::duration;
 use crate::{human, inputs, module, print};
 use bytes::Bytes;
 use clap::Args;
 use manyhands_engine::admit::{Admitted, admit};
-use manyhands_engine::runtime::{Runtime, SLOT_STACK, Segment, Settings, Sink};
+use manyhands_engine::compute::JobSpec;
 use manyhands_protocol::{BlobHash, MergeMode, segments_of};
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Check a guest: whether it is admitted, and whether its bytes depend on how
 /// the work is cut
 #[derive(Args)]
 #[command(
+    override_usage = "manyhands check MODULE [OPTIONS]",
     after_help = "Give parameters for a small job. Every task is run alone, every block whole and in \
-    halves; the first block whose bytes differ is named."
+    halves, in a process of their own; the first block whose bytes differ is named."
 )]
 pub(crate) struct Check {
     /// A .wasm file, or a guest crate's folder, which is built first
@@ -39,23 +43,16 @@ pub(crate) struct Check {
     time: Duration,
 }
 
-/// Log lines to standard error.
-struct ToStderr;
-
-impl Sink for ToStderr {
-    fn log(&self, line: &str) {
-        eprintln!("log: {line}");
-    }
-    fn progress(&self, _fraction: f64) {}
-}
+/// Further than anybody waits.
+const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 impl Check {
     /// Checks and reports.
     ///
     /// # Errors
     /// When the module is refused, fails, or breaks its author's contract.
-    pub(crate) fn run(&self, json: bool) -> Result<(), Error> {
-        let module = module::load(&self.module)?;
+    pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
+        let module = tokio::task::block_in_place(|| module::load(&self.module))?;
         let refused = |source| Error::Refused {
             module: module.name.clone(),
             source,
@@ -70,7 +67,10 @@ impl Check {
                 human::size(admitted.wasm.len() as u64)
             );
         }
-        let findings = self.look(&admitted)?;
+        let findings = tokio::select! {
+            findings = self.look(&admitted) => findings?,
+            () = interrupted() => return Err(Error::Interrupted { cancelled: None }),
+        };
         print::answer(json, &report(&admitted, &findings), || text(&findings))
     }
 
@@ -82,45 +82,50 @@ impl Check {
         }
     }
 
-    fn look(&self, admitted: &Admitted) -> Result<Findings, Error> {
-        let runtime = Runtime::new(&Settings {
-            slots: 1,
-            cache: None,
-        })?;
-        let program = runtime.load_admitted(&admitted.wasm, admitted.hash, self.job.memory.0)?;
-        let subject = Subject {
-            program,
-            params: self.job.canonical_params()?,
-            segments: self.segments()?,
-            files: Arc::new(self.job.files()?),
-            sink: Arc::new(ToStderr),
+    async fn look(&self, admitted: &Admitted) -> Result<Findings, Error> {
+        let spec = JobSpec {
+            wasm: admitted.wasm.clone(),
+            module: admitted.hash,
+            params: self.job.canonical_params()?.into(),
+            memory_limit: self.job.memory.0,
+            task_timeout: Duration::from_millis(self.job.task_timeout_ms()),
+            split: self.job.split(),
+            files: self.job.files()?,
         };
-        let effort = Effort {
-            tasks: self.tasks,
-            time: self.time,
+        let segments = self.segments()?;
+        let config = coordinators_child(1)?;
+        let program = config.program.clone();
+        let end = Instant::now() + self.time.min(FAR);
+        let lab = Lab::start(config, spec, segments, end)
+            .map_err(|source| Error::Child { program, source })?;
+        let mut subject = Subject {
+            lab,
+            merge: admitted.merge,
+            takes_inputs: admitted.takes_inputs,
         };
-        // Guests need more stack than a main thread may have.
-        let outcome = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(SLOT_STACK);
-            let thread = thread.spawn_scoped(scope, || cuttings::look(&subject, effort));
-            thread.map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-        });
-        let merge = admitted.merge;
-        let findings = outcome.map_err(|source| Error::Thread { source })?;
-        findings.map_err(|fault| match fault {
+        let findings = cuttings::look(&mut subject, self.tasks).await;
+        let findings = findings.map_err(|fault| match fault {
             Fault::Differs(difference) => Error::Differs {
                 difference,
-                reasons: reasons(merge),
+                reasons: reasons(admitted.merge),
             },
             fault => Error::Fault(fault),
-        })
+        })?;
+        match findings {
+            Findings {
+                blocks: 0,
+                cut_short: Some(place),
+                ..
+            } => Err(Error::NothingInTime { place }),
+            Findings {
+                blocks: 0, tasks, ..
+            } => Err(Error::NothingToCompare { tasks }),
+            findings => Ok(findings),
+        }
     }
 
-    fn segments(&self) -> Result<Vec<Arc<Segment>>, Error> {
+    /// The input's pieces, each with the number of its tasks.
+    fn segments(&self) -> Result<Vec<(Bytes, u64)>, Error> {
         let mut segments = Vec::new();
         for input in inputs::find(&self.job.input)? {
             let read =
@@ -133,7 +138,7 @@ impl Check {
             })?;
             segments.extend(cut.into_iter().map(|segment| {
                 let range = segment.offset as usize..(segment.offset + segment.len) as usize;
-                Arc::new(Segment::new(bytes.slice(range), self.job.split))
+                (bytes.slice(range), segment.tasks)
             }));
         }
         Ok(segments)
@@ -177,7 +182,7 @@ fn report(admitted: &Admitted, findings: &Findings) -> serde_json::Value {
         "tasks": findings.tasks,
         "tasks_looked_at": findings.looked_at,
         "blocks_compared": findings.blocks,
-        "complete": !findings.cut_short,
+        "complete": findings.cut_short.is_none(),
         "result": result,
     })
 }
@@ -189,8 +194,10 @@ fn text(findings: &Findings) -> String {
         human::counted(findings.tasks, "task"),
         human::counted(findings.blocks, "block"),
     );
-    if findings.cut_short {
-        text.push_str("stopped before the end: the time was up (--time)\n");
+    if let Some(place) = &findings.cut_short {
+        text.push_str(&format!(
+            "stopped before the end: the time was up (--time) at {place}\n"
+        ));
     }
     if let Some(result) = &findings.result {
         let hash = BlobHash::of(result);

@@ -3,7 +3,7 @@
 //! word count, and who computed how much.
 
 use crate::error::Error;
-use crate::follow;
+use crate::follow::{self, OnInterrupt};
 use crate::human;
 use crate::inputs::{self, Input};
 use crate::interrupt::interrupted;
@@ -22,13 +22,15 @@ use std::path::{Path, PathBuf};
 /// opens the link
 #[derive(Args)]
 pub(crate) struct Demo {
-    /// The folder of the examples' modules
+    /// The folder of the examples' modules [default: where `cargo xtask demo`
+    /// builds them]
     #[arg(long, value_name = "DIR")]
-    guests: PathBuf,
+    guests: Option<PathBuf>,
 
-    /// The folder whose texts are counted
+    /// The folder whose texts are counted [default: the crates' sources that cargo
+    /// has downloaded]
     #[arg(long, value_name = "DIR")]
-    corpus: PathBuf,
+    corpus: Option<PathBuf>,
 
     /// Where the results go [default: demo/ beside the guests' build folder]
     #[arg(long, value_name = "DIR")]
@@ -60,12 +62,13 @@ struct Outcome {
 
 impl Demo {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
+        let guests = self.guests()?;
         let acts = self.acts()?;
-        let folder = self.out_folder();
+        let folder = self.out_folder(&guests);
         std::fs::create_dir_all(&folder).map_err(|source| Error::write(&folder, source))?;
         let mut local = self.start().await?;
         eprintln!("volunteers open {}", local.coordinator.url());
-        let outcomes = self.play(&mut local, acts, &folder, json).await;
+        let outcomes = self.play(&mut local, acts, (&guests, &folder), json).await;
         if let Ok(outcomes) = &outcomes {
             print::answer(json, &facts(outcomes), || summary(outcomes))?;
             if self.keep {
@@ -81,7 +84,7 @@ impl Demo {
     }
 
     fn acts(&self) -> Result<Vec<Act>, Error> {
-        let texts = inputs::find_if(std::slice::from_ref(&self.corpus), is_text)?;
+        let texts = inputs::find_if(&[self.corpus()?], is_text)?;
         let sizes = texts.iter().filter_map(|text| text.path.metadata().ok());
         let bytes = sizes.map(|metadata| metadata.len()).sum();
         eprintln!(
@@ -90,14 +93,14 @@ impl Demo {
             human::counted(texts.len() as u64, "file")
         );
         let picture = Act {
-            name: "mandelbrot",
+            name: GUESTS[0],
             file: "mandelbrot.png",
             params: json!({ "width": 3840, "height": 2160, "iterations": 2000, "samples": 2 }),
             inputs: Vec::new(),
             split: None,
         };
         let words = Act {
-            name: "wordcount",
+            name: GUESTS[1],
             file: "words.json",
             params: json!({ "top": 50 }),
             inputs: texts,
@@ -106,9 +109,37 @@ impl Demo {
         Ok(vec![picture, words])
     }
 
-    fn out_folder(&self) -> PathBuf {
+    /// The folder of the modules, all of which are there.
+    fn guests(&self) -> Result<PathBuf, Error> {
+        // This program is target/debug/manyhands, as a rule.
+        let target = || Some(std::env::current_exe().ok()?.ancestors().nth(2)?.to_owned());
+        let built = |target: PathBuf| target.join("wasm32-unknown-unknown/guest");
+        let folder = self.guests.clone().or_else(|| target().map(built));
+        let folder = folder.unwrap_or_default();
+        for act in GUESTS {
+            let path = module_in(&folder, act);
+            if !path.is_file() {
+                return Err(Error::NoGuest { path });
+            }
+        }
+        Ok(folder)
+    }
+
+    fn corpus(&self) -> Result<PathBuf, Error> {
+        let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let cargo = || cargo.or_else(|| Some(dirs::home_dir()?.join(".cargo")));
+        let sources = self.corpus.clone();
+        let sources = sources.or_else(|| Some(cargo()?.join("registry/src")));
+        let sources = sources.unwrap_or_default();
+        match sources.is_dir() {
+            true => Ok(sources),
+            false => Err(Error::NoCorpus { path: sources }),
+        }
+    }
+
+    fn out_folder(&self, guests: &Path) -> PathBuf {
         // target/wasm32-unknown-unknown/guest → target/demo
-        let beside = self.guests.ancestors().nth(2).unwrap_or(&self.guests);
+        let beside = guests.ancestors().nth(2).unwrap_or(guests);
         self.out.clone().unwrap_or_else(|| beside.join("demo"))
     }
 
@@ -128,53 +159,59 @@ impl Demo {
         &self,
         local: &mut Local,
         acts: Vec<Act>,
-        folder: &Path,
+        (guests, folder): (&Path, &Path),
         json: bool,
     ) -> Result<Vec<Outcome>, Error> {
         let mut outcomes = Vec::new();
         for act in acts {
             let path = folder.join(act.file);
-            let job = self.submit(local, act).await?;
+            let job = submit(local, guests, act).await?;
             let client = local.client.clone();
-            let done = tokio::select! {
-                done = follow::follow(&client, job.id, json) => done?,
+            let over = tokio::select! {
+                over = follow::follow(&client, &job, OnInterrupt::Cancel, json) => over?,
                 error = local.broken() => return Err(error),
             };
-            follow::save(&client, &done, &Target::File(path.clone())).await?;
+            let done = follow::outcome(over)?;
+            follow::save(&client, &done, Target::File(path.clone()).open()?).await?;
             outcomes.push(Outcome { job: done, path });
         }
         Ok(outcomes)
     }
+}
 
-    async fn submit(&self, local: &Local, act: Act) -> Result<JobView, Error> {
-        let path = self.guests.join(act.name).with_extension("wasm");
-        if !path.is_file() {
-            return Err(Error::NoGuest { path });
-        }
-        let wasm = std::fs::read(&path).map_err(|source| Error::read(&path, source))?;
-        let module = local.client.upload_module(wasm).await?;
-        let submission = Submission {
-            name: act.name.to_owned(),
-            module: module.hash,
-            params: act.params,
-            inputs: Vec::new(),
-            split: act.split,
-            files: Vec::new(),
-            weight: None,
-            memory: None,
-            task_timeout_ms: None,
-        };
-        let inputs = act
-            .inputs
-            .into_iter()
-            .map(|input| (input.name, input.path))
-            .collect();
-        let job = local
-            .coordinator
-            .submit_in_place(submission, inputs)
-            .await?;
-        Ok(job.as_ref().clone())
-    }
+async fn submit(local: &Local, guests: &Path, act: Act) -> Result<JobView, Error> {
+    let path = module_in(guests, act.name);
+    let wasm = std::fs::read(&path).map_err(|source| Error::read(&path, source))?;
+    let module = local.client.upload_module(wasm).await?;
+    let submission = Submission {
+        name: act.name.to_owned(),
+        module: module.hash,
+        params: act.params,
+        inputs: Vec::new(),
+        split: act.split,
+        files: Vec::new(),
+        weight: None,
+        memory: None,
+        task_timeout_ms: None,
+        key: None,
+    };
+    let inputs = act
+        .inputs
+        .into_iter()
+        .map(|input| (input.name, input.path))
+        .collect();
+    let job = local
+        .coordinator
+        .submit_in_place(submission, inputs)
+        .await?;
+    Ok(job.as_ref().clone())
+}
+
+/// What the show runs.
+const GUESTS: [&str; 2] = ["mandelbrot", "wordcount"];
+
+fn module_in(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name).with_extension("wasm")
 }
 
 /// What a person wrote, by the file's ending.

@@ -1,7 +1,8 @@
 //! `manyhands jobs`: lists jobs, the newest first.
 
-use crate::connection::Connection;
+use crate::connection::{Connection, tell_trouble};
 use crate::error::Error;
+use crate::job_args::job_id;
 use crate::{print, report};
 use clap::Args;
 use manyhands_protocol::JobId;
@@ -17,16 +18,15 @@ pub(crate) struct Jobs {
     limit: u16,
 
     /// Only jobs older than this one
-    #[arg(long, value_name = "ID")]
-    before: Option<u64>,
+    #[arg(long, value_name = "ID", value_parser = job_id)]
+    before: Option<JobId>,
 }
 
 impl Jobs {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
         let client = self.connection.client()?;
-        let page = client
-            .jobs(self.before.map(JobId), usize::from(self.limit))
-            .await?;
+        let page = client.jobs(self.before, usize::from(self.limit)).await?;
+        tell_trouble(&client).await;
         print::answer(json, &page, || {
             let mut text = report::jobs(&page.jobs);
             if let Some(next) = page.next {

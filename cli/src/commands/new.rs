@@ -52,7 +52,8 @@ impl New {
         crate::print::answer(json, &serde_json::json!({ "path": self.path }), || {
             format!(
                 "{path} is ready:\n  manyhands run {path} --params '{EXAMPLE_PARAMS}'\n  \
-                 manyhands check {path} --params '{EXAMPLE_PARAMS}'\n"
+                 manyhands check {path} --params '{EXAMPLE_PARAMS}'\n{}",
+                sdk.hint()
             )
         })
     }
@@ -79,6 +80,19 @@ impl SdkSource {
         match program.and_then(|program| checkout(&program)) {
             Some(sdk) => Self::Path(toml_path(&sdk)),
             None => Self::Version(env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+impl SdkSource {
+    /// What may be missing to build the crate.
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Path(_) => "",
+            Self::Version(_) => {
+                "no checkout of Manyhands is around: its Cargo.toml names the published guest SDK; --sdk \
+                 PATH names the guest-sdk folder of a checkout instead\n"
+            }
         }
     }
 }
@@ -145,11 +159,18 @@ fn crate_name(path: &Path) -> Result<&str, Error> {
     }
 }
 
-fn manifest(name: &str, sdk: &SdkSource) -> String {
-    let sdk = match sdk {
+fn manifest(name: &str, sdk_source: &SdkSource) -> String {
+    let sdk = match sdk_source {
         // JSON and TOML quote strings alike.
         SdkSource::Path(path) => format!("{{ path = {} }}", serde_json::json!(path)),
         SdkSource::Version(version) => format!("\"{version}\""),
+    };
+    let note = match sdk_source {
+        SdkSource::Path(_) => "",
+        SdkSource::Version(_) => {
+            "# If this version is not published yet: { path = \"CHECKOUT/guest-sdk\" }, the folder in a\n\
+             # checkout of Manyhands, as `manyhands new --sdk PATH` writes it.\n"
+        }
     };
     let mut profile = String::new();
     for (key, value) in PROFILE {
@@ -165,7 +186,7 @@ edition = "2024"
 crate-type = ["cdylib", "rlib"]
 
 [dependencies]
-manyhands-guest-sdk = {sdk}
+{note}manyhands-guest-sdk = {sdk}
 serde = {{ version = "1", features = ["derive"] }}
 
 # How `manyhands run` builds this crate.
@@ -234,7 +255,10 @@ mod tests {
     #[test]
     fn manifests_name_the_sdk() {
         let text = manifest("mine", &SdkSource::Version("0.1.0"));
-        assert!(text.contains("manyhands-guest-sdk = \"0.1.0\""), "{text}");
+        assert!(
+            text.contains("PATH` writes it.\nmanyhands-guest-sdk = \"0.1.0\""),
+            "{text}"
+        );
         assert!(
             text.contains("[profile.guest]\ninherits = \"release\"\n"),
             "{text}"

@@ -2,6 +2,7 @@
 
 use crate::connection::Connection;
 use crate::error::Error;
+use crate::job_args::job_id;
 use crate::output::Target;
 use crate::{follow, print};
 use clap::Args;
@@ -12,9 +13,9 @@ use std::path::PathBuf;
 /// Fetch the result of a job that is done
 #[derive(Args)]
 pub(crate) struct ResultOf {
-    /// The job's number
-    #[arg(value_name = "ID")]
-    id: u64,
+    /// The job's number, as `manyhands jobs` shows
+    #[arg(value_name = "ID", value_parser = job_id)]
+    id: JobId,
 
     #[command(flatten)]
     out: Out,
@@ -26,9 +27,12 @@ pub(crate) struct ResultOf {
 /// Where a result goes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Out {
-    /// Write the result here; `-` is standard output, a folder gets a file named
-    /// after the job, a name ending in .png makes a picture of raw pixels
-    /// [default: standard output for text, NAME.png for pictures]
+    /// Write the result to this file, which is replaced if it is there; `-` is
+    /// standard output, a folder gets a file named after the job, a name ending in
+    /// .png makes a picture of raw pixels [default: text goes to standard output
+    /// (with --json to NAME.txt or NAME.json), a picture to NAME.png, other bytes to
+    /// a terminal to NAME.bin, in the current folder; NAME is the job's, and NAME-2
+    /// follows where a file of that name is there]
     #[arg(short, long, value_name = "OUT")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -46,15 +50,11 @@ impl Out {
 impl ResultOf {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
         let client = self.connection.client()?;
-        let job = follow::outcome(client.job(JobId(self.id)).await?)?;
-        let target = self.out.target(json, &job);
-        follow::save(&client, &job, &target).await?;
+        let job = follow::outcome(client.job(self.id).await?)?;
+        let target = self.out.target(json, &job).open()?;
+        let out = follow::save(&client, &job, target).await?;
         if json {
-            print::answer(
-                true,
-                &json!({ "job": job, "out": target.path() }),
-                String::new,
-            )?;
+            print::answer(true, &json!({ "job": job, "out": out }), String::new)?;
         }
         Ok(())
     }

@@ -2,27 +2,32 @@
 //! this process alone.
 
 use super::result::Out;
-use crate::connection::Connection;
+use crate::connection::{COORDINATOR_VARIABLE, DEFAULT, Key, in_trouble, variable};
 use crate::error::Error;
+use crate::follow::{self, OnInterrupt, insist};
 use crate::inputs::{self, Input};
 use crate::job_args::JobArgs;
 use crate::local::Local;
 use crate::module::{self, Module};
+use crate::output::{Opened, Target};
 use crate::progress::Progress;
-use crate::{follow, print, report};
+use crate::{print, report};
 use clap::Args;
-use manyhands_client::Client;
+use manyhands_client::{Client, random_key};
 use manyhands_engine::admit::admit;
 use manyhands_protocol::BlobHash;
 use manyhands_protocol::api::{BroadcastFile, InputFile, JobView, Submission};
 use serde_json::json;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Run a job and wait for its result
 #[derive(Args)]
 #[command(
+    override_usage = "manyhands run MODULE [OPTIONS]",
     after_help = "Without --coordinator everything happens here: a coordinator and a worker on all cores, \
-    in this process, on a port of this machine that nobody knows, in a temporary folder, inputs read in place."
+    in this process, on a port of this machine that nobody knows, in a temporary folder, inputs read in place. \
+    With one, a run waits for its coordinator to come back when that one is started anew; Ctrl-C cancels the job."
 )]
 pub(crate) struct Run {
     /// A .wasm file, or a guest crate's folder, which is built first
@@ -34,8 +39,17 @@ pub(crate) struct Run {
     #[command(flatten)]
     out: Out,
 
+    /// The coordinator to submit to, such as http://127.0.0.1:7272 [default:
+    /// none, the job runs on this machine alone] [env: MANYHANDS_COORDINATOR]
+    #[arg(long, value_name = "URL")]
+    coordinator: Option<String>,
+
     #[command(flatten)]
-    connection: Connection,
+    key: Key,
+
+    /// Run on this machine alone, whatever MANYHANDS_COORDINATOR says
+    #[arg(long, conflicts_with = "coordinator")]
+    here: bool,
 
     /// What to call the job [default: the module's name]
     #[arg(long)]
@@ -49,21 +63,42 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", conflicts_with = "coordinator", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
 
-    /// Submit, print the job's number, and leave
-    #[arg(long, requires = "coordinator")]
+    /// Submit to the coordinator, print the job's number, and leave
+    #[arg(long, conflicts_with = "here")]
     detach: bool,
 }
 
+/// How long a coordinator on this machine may take to be noticed.
+const NOTICE: Duration = Duration::from_millis(300);
+
 impl Run {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
+        let client = self.client()?;
         let module = tokio::task::block_in_place(|| module::load(&self.module))?;
         self.check(&module)?;
         let inputs = inputs::find(&self.job.input)?;
-        if self.connection.coordinator.is_some() {
-            let client = self.connection.client()?;
-            self.remote(&client, module, inputs, json).await
-        } else {
-            self.private(module, inputs, json).await
+        // Not only when all is computed.
+        let asked = Target::asked(self.out.out.as_deref()).filter(|_| !self.detach);
+        let opened = asked.map(|target| target.open()).transpose()?;
+        match client {
+            Some(client) => self.remote(&client, module, inputs, opened, json).await,
+            None => self.private(module, inputs, opened, json).await,
+        }
+    }
+
+    /// The coordinator, unless everything is to happen here.
+    fn client(&self) -> Result<Option<Client>, Error> {
+        let named = match &self.coordinator {
+            Some(url) => Some((url.clone(), "--coordinator")),
+            None => variable(COORDINATOR_VARIABLE).map(|url| (url, COORDINATOR_VARIABLE)),
+        };
+        match named.filter(|_| !self.here) {
+            Some((_, named_by)) if self.threads.is_some() => {
+                Err(Error::ThreadsElsewhere { named_by })
+            }
+            Some((url, _)) => self.key.client(&url).map(Some),
+            None if self.detach => Err(Error::DetachHere),
+            None => Ok(None),
         }
     }
 
@@ -86,19 +121,33 @@ impl Run {
         client: &Client,
         module: Module,
         inputs: Vec<Input>,
+        opened: Option<Opened>,
         json: bool,
     ) -> Result<(), Error> {
+        // One that was never there is not waited for.
+        if let Some(trouble) = client.status().await?.trouble {
+            eprintln!("{}", in_trouble(&trouble));
+        }
         let mut submission = self.submission(client, module).await?;
         submission.inputs = upload(client, &inputs, json).await?;
-        let job = client.submit(&submission).await?;
+        let job = insist(async || client.submit(&submission).await).await?;
         if self.detach {
             return print::answer(json, &json!({ "job": job }), || format!("{}\n", job.id));
         }
-        let done = follow::follow(client, job.id, json).await?;
-        self.deliver(client, &done, json).await
+        let over = follow::follow(client, &job, OnInterrupt::Cancel, json).await?;
+        self.deliver(client, over, opened, json).await
     }
 
-    async fn private(&self, module: Module, inputs: Vec<Input>, json: bool) -> Result<(), Error> {
+    async fn private(
+        &self,
+        module: Module,
+        inputs: Vec<Input>,
+        opened: Option<Opened>,
+        json: bool,
+    ) -> Result<(), Error> {
+        if !self.here {
+            tell_of_neighbour().await;
+        }
         let mut local = Local::start(self.threads).await?;
         let client = local.client.clone();
         let submission = self.submission(&client, module).await?;
@@ -110,12 +159,12 @@ impl Run {
             .coordinator
             .submit_in_place(submission, inputs)
             .await?;
-        let done = tokio::select! {
-            done = follow::follow(&client, job.id, json) => done,
+        let over = tokio::select! {
+            over = follow::follow(&client, &job, OnInterrupt::Cancel, json) => over,
             error = local.broken() => Err(error),
         };
-        let outcome = match done {
-            Ok(done) => self.deliver(&client, &done, json).await,
+        let outcome = match over {
+            Ok(over) => self.deliver(&client, over, opened, json).await,
             Err(error) => Err(error),
         };
         local.shutdown().await;
@@ -124,13 +173,13 @@ impl Run {
 
     /// What to submit, but for the inputs; module and files are uploaded.
     async fn submission(&self, client: &Client, module: Module) -> Result<Submission, Error> {
-        let uploaded = client.upload_module(module.wasm.to_vec()).await?;
+        let uploaded = insist(async || client.upload_module(module.wasm.to_vec()).await).await?;
         let mut files = Vec::new();
         for file in &self.job.file {
-            let blob = client.upload_file(&file.path).await?.hash;
+            let blob = insist(async || client.upload_file(&file.path).await).await?;
             files.push(BroadcastFile {
                 name: file.name.clone(),
-                blob,
+                blob: blob.hash,
             });
         }
         Ok(Submission {
@@ -143,21 +192,42 @@ impl Run {
             weight: self.weight,
             memory: Some(self.job.memory.0),
             task_timeout_ms: Some(self.job.task_timeout_ms()),
+            // Sent twice, since an answer was lost, it is still one job.
+            key: Some(random_key()),
         })
     }
 
-    async fn deliver(&self, client: &Client, done: &JobView, json: bool) -> Result<(), Error> {
-        let target = self.out.target(json, done);
-        follow::save(client, done, &target).await?;
+    async fn deliver(
+        &self,
+        client: &Client,
+        over: JobView,
+        opened: Option<Opened>,
+        json: bool,
+    ) -> Result<(), Error> {
+        let done = follow::outcome(over)?;
+        let opened = match opened {
+            Some(opened) => opened,
+            None => self.out.target(json, &done).open()?,
+        };
+        let out = follow::save(client, &done, opened).await?;
         if json {
-            return print::answer(
-                true,
-                &json!({ "job": done, "out": target.path() }),
-                String::new,
-            );
+            return print::answer(true, &json!({ "job": done, "out": out }), String::new);
         }
-        eprintln!("{}: {}", done.name, report::done(done));
+        eprintln!("{}: {}", done.name, report::done(&done));
         Ok(())
+    }
+}
+
+/// Who has started a coordinator on this machine may have meant to use it.
+async fn tell_of_neighbour() {
+    let Ok(client) = Client::new(DEFAULT, None) else {
+        return;
+    };
+    if let Ok(Ok(_)) = tokio::time::timeout(NOTICE, client.status()).await {
+        eprintln!(
+            "running on this machine alone, though a coordinator answers at {DEFAULT}: \
+             --coordinator {DEFAULT} uses that one, --here says nothing of it"
+        );
     }
 }
 
@@ -167,7 +237,9 @@ async fn upload(client: &Client, inputs: &[Input], quiet: bool) -> Result<Vec<In
     let mut uploaded: Vec<InputFile> = Vec::with_capacity(inputs.len());
     for input in inputs {
         progress.upload(uploaded.len(), inputs.len());
-        let blob: BlobHash = client.upload_file(&input.path).await?.hash;
+        let blob: BlobHash = insist(async || client.upload_file(&input.path).await)
+            .await?
+            .hash;
         uploaded.push(InputFile {
             path: input.name.clone(),
             blob,

@@ -1,11 +1,13 @@
 //! `manyhands worker URL`: lends this machine.
 
+use crate::connection::{COORDINATOR_VARIABLE, variable};
 use crate::error::Error;
 use crate::interrupt::interrupted;
 use crate::local::{code_cache, compute_child};
 use crate::size::Size;
 use crate::{human, print};
 use clap::Args;
+use manyhands_client::{Client, ClientError};
 use manyhands_worker_native::{Config, ConnectionView, End, View, Worker};
 use serde_json::json;
 use std::path::PathBuf;
@@ -21,8 +23,9 @@ use tokio::sync::watch;
 )]
 pub(crate) struct Lend {
     /// The coordinator: the link that volunteers get
-    #[arg(value_name = "URL", env = "MANYHANDS_COORDINATOR")]
-    url: String,
+    /// [env: MANYHANDS_COORDINATOR]
+    #[arg(value_name = "URL")]
+    url: Option<String>,
 
     /// Threads to compute on [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
@@ -32,7 +35,8 @@ pub(crate) struct Lend {
     #[arg(long)]
     name: Option<String>,
 
-    /// Memory for guests and inputs together [default: three quarters of what is free]
+    /// Memory for guests and inputs together, at least 64MiB [default: three
+    /// quarters of what is free]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
 
@@ -44,10 +48,20 @@ pub(crate) struct Lend {
 /// How long what runs may go on after Ctrl-C: blocks are about a second long.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// The least memory that lets a guest run at all.
+const LEAST_MEMORY: u64 = 64 << 20;
+
 impl Lend {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
+        let url = self.url.clone().filter(|url| !url.is_empty());
+        let url = url.or_else(|| variable(COORDINATOR_VARIABLE));
+        let url = url.ok_or(Error::NoUrl)?;
+        if let Some(Size(given)) = self.memory.filter(|memory| memory.0 < LEAST_MEMORY) {
+            let least = LEAST_MEMORY;
+            return Err(Error::LittleMemory { given, least });
+        }
         let (program, args) = compute_child()?;
-        let mut config = Config::new(self.url.clone(), program, args);
+        let mut config = Config::new(url.clone(), program, args);
         config.cache = self.cache.clone().or_else(code_cache);
         config.threads = self.threads.unwrap_or(config.threads);
         config.memory = self.memory.map_or(config.memory, |memory| memory.0);
@@ -55,13 +69,12 @@ impl Lend {
             config.name.clone_from(name);
         }
         eprintln!(
-            "{}: {} for {}",
+            "{}: {} for {url}",
             config.name,
             human::counted(config.threads.into(), "thread"),
-            self.url
         );
         let mut worker = Worker::start(config)?;
-        let teller = tokio::spawn(tell(worker.view(), self.url.clone()));
+        let teller = tokio::spawn(tell(worker.view(), url));
         let end = until_end(&mut worker).await;
         teller.abort();
         let view = worker.view().borrow().clone();
@@ -92,7 +105,8 @@ async fn until_end(worker: &mut Worker) -> Result<End, Error> {
 async fn tell(mut view: watch::Receiver<View>, url: String) {
     let mut told = None;
     while view.changed().await.is_ok() {
-        let line = connection(&view.borrow_and_update(), &url);
+        let view = view.borrow_and_update().clone();
+        let line = connection(&view, &url).await;
         if line.is_some() && line != told {
             eprintln!("{}", line.as_deref().unwrap_or_default());
             told = line;
@@ -100,7 +114,7 @@ async fn tell(mut view: watch::Receiver<View>, url: String) {
     }
 }
 
-fn connection(view: &View, url: &str) -> Option<String> {
+async fn connection(view: &View, url: &str) -> Option<String> {
     match &view.connection {
         ConnectionView::Welcome => {
             let worker = view
@@ -112,10 +126,24 @@ fn connection(view: &View, url: &str) -> Option<String> {
             reason: Some(reason),
             ..
         } => Some(format!("{reason}; trying again")),
-        ConnectionView::Waiting { reason: None, .. } => Some(format!(
-            "no coordinator answers at {url}; trying again until it does"
-        )),
+        ConnectionView::Waiting { reason: None, .. } => Some(absence(url).await),
         ConnectionView::Connecting | ConnectionView::Finished => None,
+    }
+}
+
+/// Why a coordinator does not let this worker in, asked on the plain way: a
+/// failed WebSocket does not tell a closed port from another program behind it.
+async fn absence(url: &str) -> String {
+    let asked = match Client::new(url, None) {
+        Ok(client) => client.status().await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        Err(ClientError::Unreachable { reason, .. } | ClientError::Cut { reason, .. }) => {
+            format!("no coordinator answers at {url} ({reason}); trying again until one does")
+        }
+        Err(other) => format!("{other}; trying again"),
+        Ok(_) => format!("the connection to {url} was lost; trying again"),
     }
 }
 

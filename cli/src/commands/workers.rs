@@ -1,6 +1,6 @@
 //! `manyhands workers`: who lends a hand.
 
-use crate::connection::Connection;
+use crate::connection::{Connection, tell_trouble};
 use crate::error::Error;
 use crate::{print, report};
 use clap::Args;
@@ -14,7 +14,9 @@ pub(crate) struct Workers {
 
 impl Workers {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
-        let workers = self.connection.client()?.workers().await?;
+        let client = self.connection.client()?;
+        let workers = client.workers().await?;
+        tell_trouble(&client).await;
         print::answer(json, &serde_json::json!({ "workers": workers }), || {
             report::workers(&workers)
         })

@@ -1,74 +1,83 @@
-//! The driver: the one task that owns the scheduler, and the one place that
-//! reads the clock. Events come by one queue; nothing here waits for a socket,
-//! a disk or a guest.
+//! The driver: the one task that owns the core, and the one place that reads the
+//! clock. Inputs come by one queue; nothing here waits for a socket, a disk or a
+//! guest, and nothing is decided here.
 
-mod actions;
+mod doing;
 mod jobs;
-mod workers;
 
 use crate::app::App;
-use crate::board::Entry;
 use crate::inputs::Cutting;
-use crate::journal::{JournalError, Record};
 use crate::outputs::OutputFile;
-use crate::sockets::Part;
 use axum::body::Bytes;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
-use jobs::Job;
+use jobs::Running;
+use manyhands_coordinator_core::{
+    ConnectionId, Core, Counts, FromWorker, Input as Event, NewJob, Request, Stored,
+};
 use manyhands_protocol::api::{BlobView, JobView, Status, WorkerView};
-use manyhands_protocol::message::{Hello, JobHeader};
-use manyhands_protocol::{Failure, JobId, LeaseId, Node, SessionToken, WorkerId};
-use manyhands_scheduler::{Action, Event, JobSpec, Micros, Scheduler};
-use std::collections::BTreeMap;
+use manyhands_protocol::message::Hello;
+use manyhands_protocol::{Failure, JobId, LeaseId, Node, SessionToken};
+use manyhands_scheduler::Micros;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
-use workers::Workers;
-pub(crate) use workers::{Connection, Welcomed};
 
 /// Inputs that may wait for the driver before their senders do.
 pub(crate) const QUEUE: usize = 4096;
 
-/// Inputs taken in one round, whose acknowledgements are committed together.
+/// Inputs taken in one round, whose records are committed together.
 const ROUND: usize = 256;
 
 /// How often a job that changes is published, and one that does not.
 const PUBLISH_US: u64 = 100_000;
 const PUBLISH_IDLE_US: u64 = 1_000_000;
 
+/// How long the last commit may take when the coordinator closes.
+const LAST_COMMIT_US: u64 = 2_000_000;
+
 /// Where the answer to a question goes.
 type Reply<T> = oneshot::Sender<T>;
 
-/// A job that runs; `None` for one that does not.
-type FoundJob = Option<Arc<JobView>>;
+/// A socket's ends on the driver's side. Dropping it ends the connection.
+pub(crate) struct Connection {
+    pub(crate) frames: mpsc::Sender<Bytes>,
+    /// Takes the last frame.
+    pub(crate) closing: oneshot::Sender<Bytes>,
+}
 
 /// Whatever the driver is told or asked.
 pub(crate) enum Input {
-    /// A worker said hello; the answer is who it is now, or why it may not be.
+    /// A worker said hello; it is welcomed, or closed, over the connection.
     Connected {
+        id: ConnectionId,
         hello: Box<Hello>,
         connection: Connection,
-        reply: Reply<Result<Welcomed, String>>,
     },
-    /// A worker's message came on the connection of this number.
+    /// A worker's message.
     Message {
-        worker: WorkerId,
-        number: u64,
+        from: ConnectionId,
         message: FromWorker,
     },
-    /// That connection ended.
-    Closed { worker: WorkerId, number: u64 },
+    /// Whether the worker may still answer a lease.
+    Holds {
+        from: ConnectionId,
+        lease: LeaseId,
+        reply: Reply<bool>,
+    },
+    /// A connection ended.
+    Closed { id: ConnectionId },
     /// A page's beacon: its worker is gone for good.
     Goodbye { session: SessionToken },
     /// A submission that was found good.
     Submit {
-        job: Box<NewJob>,
+        job: Box<Prepared>,
         reply: Reply<Arc<JobView>>,
     },
     /// An author takes a job back.
-    Cancel { job: JobId, reply: Reply<FoundJob> },
+    Cancel {
+        job: JobId,
+        reply: Reply<Option<Arc<JobView>>>,
+    },
     /// A merge in the compute child ended.
     Merged {
         job: JobId,
@@ -80,111 +89,100 @@ pub(crate) enum Input {
         job: JobId,
         outcome: Result<BlobView, Failure>,
     },
+    /// So much of a growing result is on disk.
+    Synced { job: JobId, task: u64, len: u64 },
+    /// A group of records is durable.
+    Committed { group: u64 },
+    /// Something cannot be kept at present, or can be again.
+    Trouble {
+        source: Trouble,
+        why: Option<String>,
+    },
+    /// The journal is broken for good.
+    Broken,
     /// A line of a guest that ran in the compute child.
     Log { job: JobId, text: String },
     /// The workers, as they stand.
     Workers { reply: Reply<Vec<WorkerView>> },
     /// The figures of the page.
     Status { reply: Reply<Status> },
-    /// Say farewell to all workers and end.
+    /// Say farewell to all workers, commit what is left, and end.
     Close,
 }
 
-/// What a worker said after its hello.
-pub(crate) enum FromWorker {
-    Partial {
-        part: Part,
-        partial: Bytes,
-    },
-    Failed {
-        lease: LeaseId,
-        node: Node,
-        failure: Failure,
-    },
-    Returned {
-        lease: LeaseId,
-    },
-    Progress {
-        lease: LeaseId,
-        done: u64,
-    },
-    Capacity {
-        slots: u16,
-        hidden: bool,
-    },
-    Log {
-        job: JobId,
-        text: String,
-    },
-    Alive,
-    Goodbye,
+/// What cannot be kept.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Trouble {
+    /// Records.
+    Journal,
+    /// The result of a job.
+    Result(JobId),
 }
 
 /// A job as its submission was prepared.
-pub(crate) struct NewJob {
-    pub(crate) spec: JobSpec,
-    pub(crate) header: JobHeader,
+pub(crate) struct Prepared {
+    pub(crate) job: NewJob,
     pub(crate) cutting: Option<Cutting>,
-    /// As it is shown at first; the driver fills in the times.
-    pub(crate) view: JobView,
     /// Where a `concat` job's result goes.
     pub(crate) output: Option<OutputFile>,
 }
 
-/// What may be told once the journal has the round's records.
-#[derive(Default)]
-struct Held {
-    /// Acknowledgements of partials, and farewells to jobs, which come after them.
-    frames: Vec<(WorkerId, Bytes)>,
-    published: Vec<(Arc<Entry>, Arc<JobView>)>,
-    submitted: Vec<(Reply<Arc<JobView>>, Arc<JobView>)>,
-    cancelled: Vec<(Reply<FoundJob>, Arc<JobView>)>,
+/// Who waits for an answer of the core's.
+enum Waiting {
+    Submitted(JobId, Reply<Arc<JobView>>),
+    Cancelled(Reply<Option<Arc<JobView>>>),
 }
-
-type Commit = BoxFuture<'static, (Result<(), JournalError>, Held)>;
 
 pub(crate) struct Driver {
     app: Arc<App>,
     start: Instant,
-    scheduler: Scheduler<Bytes>,
-    actions: Vec<Action<Bytes>>,
-    workers: Workers,
-    jobs: BTreeMap<JobId, Job>,
-    /// Workers dropped while actions were carried out.
-    lost: Vec<WorkerId>,
-    /// Jobs that ended, which the scheduler may forget.
-    ended: Vec<JobId>,
-    records: Vec<Record>,
-    held: Held,
-    commits: FuturesOrdered<Commit>,
+    core: Core,
+    connections: HashMap<ConnectionId, Connection>,
+    jobs: BTreeMap<JobId, Running>,
+    waiting: BTreeMap<Request, Waiting>,
+    next_request: u64,
+    troubles: BTreeMap<Trouble, String>,
+    /// What `metrics` has been told.
+    counted: Counts,
     /// When changed jobs, and when all of them, are published next.
     publish: Micros,
     publish_all: Micros,
-}
-
-/// Whether the driver goes on.
-enum Flow {
-    On,
-    End,
+    /// Set when the coordinator closes: it ends then at the latest.
+    end_by: Option<Micros>,
 }
 
 impl Driver {
-    pub(crate) fn new(app: Arc<App>, config: manyhands_scheduler::Config) -> Self {
+    pub(crate) fn new(app: Arc<App>, core: Core) -> Self {
         Self {
             app,
             start: Instant::now(),
-            workers: Workers::new(&config),
-            scheduler: Scheduler::new(config),
-            actions: Vec::new(),
+            core,
+            connections: HashMap::new(),
             jobs: BTreeMap::new(),
-            lost: Vec::new(),
-            ended: Vec::new(),
-            records: Vec::new(),
-            held: Held::default(),
-            commits: FuturesOrdered::new(),
+            waiting: BTreeMap::new(),
+            next_request: 1,
+            troubles: BTreeMap::new(),
+            counted: Counts::default(),
             publish: Micros(0),
             publish_all: Micros(0),
+            end_by: None,
         }
+    }
+
+    /// Takes up a job that the journal has, before anything else.
+    ///
+    /// # Errors
+    /// When what is stored does not fit together.
+    pub(crate) fn restore(
+        &mut self,
+        stored: Stored,
+        cutting: Option<Cutting>,
+        output: Option<OutputFile>,
+    ) -> Result<(), manyhands_coordinator_core::Damaged> {
+        let view = Arc::clone(&stored.view);
+        self.core.restore(self.now(), unix_ms(), stored)?;
+        self.show(view, cutting, output);
+        Ok(())
     }
 
     fn now(&self) -> Micros {
@@ -196,249 +194,137 @@ impl Driver {
         let mut round = Vec::with_capacity(ROUND);
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
+        // What restored jobs ask for.
+        self.carry_out(self.now());
         loop {
             let due = self.due();
             if let Some(due) = due {
-                sleep
-                    .as_mut()
-                    .reset((self.start + Duration::from_micros(due.0)).into());
+                let at = self.start + Duration::from_micros(due.0);
+                sleep.as_mut().reset(at.into());
             }
             tokio::select! {
                 _ = inbox.recv_many(&mut round, ROUND) => {}
-                Some((outcome, held)) = self.commits.next() => {
-                    if let Err(error) = outcome {
-                        tracing::error!(%error, "closing: nothing can be promised any more");
-                        return self.farewell();
-                    }
-                    self.release(held);
-                    let now = self.now();
-                    self.tell_of_lost(now);
-                }
                 () = &mut sleep, if due.is_some() => {}
             }
             let now = self.now();
             for input in round.drain(..) {
-                if matches!(self.take(now, input), Flow::End) {
-                    return self.farewell();
+                if matches!(input, Input::Broken) {
+                    return;
                 }
+                self.take(now, input);
             }
-            if self
-                .scheduler
-                .next_deadline()
-                .is_some_and(|deadline| deadline <= now)
-            {
-                self.handle(now, Event::Tick);
+            if self.core.next_deadline().is_some_and(|due| due <= now) {
+                self.core.handle(now, Event::Tick);
             }
-            for job in std::mem::take(&mut self.ended) {
-                self.handle(now, Event::JobRemoved { job });
-            }
+            self.carry_out(now);
             self.publish(now);
-            self.commit();
-            self.tell_of_lost(now);
+            if self
+                .end_by
+                .is_some_and(|by| self.core.is_settled() || now >= by)
+            {
+                return;
+            }
         }
     }
 
     fn due(&self) -> Option<Micros> {
-        let dirty = self
-            .jobs
-            .values()
-            .any(Job::is_dirty)
-            .then_some(self.publish);
+        let changed = self.core.has_changed().then_some(self.publish);
         let idle = (!self.jobs.is_empty()).then_some(self.publish_all);
-        [self.scheduler.next_deadline(), dirty, idle]
+        [self.core.next_deadline(), changed, idle, self.end_by]
             .into_iter()
             .flatten()
             .min()
     }
 
-    fn take(&mut self, now: Micros, input: Input) -> Flow {
-        match input {
+    fn take(&mut self, now: Micros, input: Input) {
+        let event = match input {
             Input::Connected {
+                id,
                 hello,
                 connection,
-                reply,
-            } => self.connected(now, *hello, connection, reply),
+            } => {
+                self.connections.insert(id, connection);
+                Event::Hello {
+                    connection: id,
+                    hello,
+                    fresh: fresh_token(),
+                    unix_ms: unix_ms(),
+                }
+            }
             Input::Message {
-                worker,
-                number,
+                from: connection,
                 message,
-            } => {
-                // A connection that another has replaced has nothing to say.
-                if self.workers.is_current(worker, number) {
-                    self.message(now, worker, message);
-                }
+            } => Event::Message {
+                connection,
+                message,
+            },
+            Input::Closed { id: connection } => {
+                self.connections.remove(&connection);
+                Event::Closed { connection }
             }
-            Input::Closed { worker, number } => {
-                if self.workers.is_current(worker, number) {
-                    self.workers.disconnect(worker);
-                    self.handle(now, Event::WorkerDisconnected { worker });
-                }
-            }
-            Input::Goodbye { session } => {
-                if let Some(worker) = self.workers.by_session(session) {
-                    self.left(now, worker);
-                }
-            }
-            Input::Submit { job, reply } => self.submit(now, *job, reply),
-            Input::Cancel { job, reply } => self.cancel(now, job, reply),
-            Input::Merged { job, node, outcome } => {
-                self.app.metrics.merges.inc();
-                let event = match outcome {
-                    Ok(partial) => Event::Merged { job, node, partial },
-                    Err(failure) => Event::MergeFailed { job, node, failure },
-                };
-                self.handle(now, event);
-            }
-            Input::Finished { job, outcome } => self.finished(now, job, outcome),
-            Input::Log { job, text } => self.log(job, &text),
+            Input::Goodbye { session } => Event::Goodbye { session },
+            Input::Submit { job, reply } => self.submit(*job, reply),
+            Input::Cancel { job, reply } => Event::Cancel {
+                request: self.wait(Waiting::Cancelled(reply)),
+                job,
+            },
+            Input::Merged { job, node, outcome } => Event::Merged { job, node, outcome },
+            Input::Finished { job, outcome } => Event::Finished { job, outcome },
+            Input::Synced { job, task, len } => Event::Synced { job, task, len },
+            Input::Committed { group } => Event::Committed { group },
+            Input::Trouble { source, why } => self.trouble(source, why),
+            Input::Log { job, text } => return self.log(job, &text),
             // Nobody waits for these any more if they have left.
-            Input::Workers { reply } => drop(reply.send(self.worker_views())),
-            Input::Status { reply } => drop(reply.send(self.status())),
-            Input::Close => return Flow::End,
-        }
-        Flow::On
+            Input::Holds { from, lease, reply } => {
+                let _ = reply.send(self.core.holds(from, lease));
+                return;
+            }
+            Input::Workers { reply } => return drop(reply.send(self.core.worker_views(now))),
+            Input::Status { reply } => return drop(reply.send(self.status())),
+            Input::Broken => unreachable!("dealt with in the loop"),
+            Input::Close => {
+                self.end_by = Some(now + LAST_COMMIT_US);
+                Event::Drain
+            }
+        };
+        self.core.handle(now, event);
     }
 
-    fn message(&mut self, now: Micros, worker: WorkerId, message: FromWorker) {
-        let event = match message {
-            FromWorker::Partial { part, partial } => Event::Partial {
-                worker,
-                lease: part.lease,
-                node: part.node,
-                len: partial.len() as u64,
-                partial,
-                busy_us: part.busy_us,
-            },
-            FromWorker::Failed {
-                lease,
-                node,
-                failure,
-            } => {
-                self.app.metrics.failures.inc();
-                Event::Failed {
-                    worker,
-                    lease,
-                    node,
-                    failure,
+    fn wait(&mut self, waiting: Waiting) -> Request {
+        let request = Request(self.next_request);
+        self.next_request += 1;
+        self.waiting.insert(request, waiting);
+        request
+    }
+
+    /// Notes what cannot be kept; the core is told of the first such thing.
+    fn trouble(&mut self, source: Trouble, why: Option<String>) -> Event {
+        match why {
+            Some(why) => {
+                tracing::error!(why, "nothing is handed out until this is mended");
+                self.troubles.insert(source, why);
+            }
+            None => {
+                if self.troubles.remove(&source).is_some() && self.troubles.is_empty() {
+                    tracing::info!("all can be kept again: work goes on");
                 }
             }
-            FromWorker::Returned { lease } => Event::Returned { worker, lease },
-            FromWorker::Progress { lease, done } => Event::Progress {
-                worker,
-                lease,
-                done,
-            },
-            FromWorker::Capacity { slots, hidden } => Event::WorkerCapacity {
-                worker,
-                slots,
-                hidden,
-            },
-            FromWorker::Log { job, text } => {
-                // Strangers may speak of what they were given, nothing else.
-                if self.workers.knows(worker, job) {
-                    self.log(job, &text);
-                }
-                Event::Heard { worker }
-            }
-            FromWorker::Alive => Event::Heard { worker },
-            FromWorker::Goodbye => return self.left(now, worker),
-        };
-        self.handle(now, event);
-    }
-
-    fn left(&mut self, now: Micros, worker: WorkerId) {
-        self.workers.remove(worker, None);
-        self.handle(now, Event::WorkerLeft { worker });
-    }
-
-    fn connected(
-        &mut self,
-        now: Micros,
-        hello: Hello,
-        connection: Connection,
-        reply: Reply<Result<Welcomed, String>>,
-    ) {
-        let resumed = hello
-            .resume
-            .and_then(|session| self.workers.by_session(session));
-        if resumed.is_none() && self.workers.len() >= self.app.limits.max_workers {
-            let full = "this coordinator has as many workers as it takes";
-            return drop(reply.send(Err(full.into())));
         }
-        let held = hello.held.clone();
-        let capacity = workers::capacity(&hello);
-        let welcomed = match resumed {
-            Some(worker) => self.workers.resume(worker, hello, connection),
-            None => self.workers.join(unix_ms(), hello, connection),
-        };
-        let worker = welcomed.worker;
-        if reply.send(Ok(welcomed)).is_err() {
-            // The socket ended meanwhile; its `Closed` will not come.
-            self.workers.disconnect(worker);
-        }
-        let event = match resumed {
-            Some(worker) => Event::WorkerResumed {
-                worker,
-                capacity,
-                held,
-            },
-            None => Event::WorkerJoined { worker, capacity },
-        };
-        self.handle(now, event);
-        if !self.workers.is_connected(worker) {
-            self.handle(now, Event::WorkerDisconnected { worker });
-        }
-    }
-
-    /// Hands the round's records to the journal, and holds back what they cover.
-    fn commit(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        if self.records.is_empty() {
-            return self.release(held);
-        }
-        let group = std::mem::take(&mut self.records);
-        let durable = self.app.journal.append(group);
-        self.commits
-            .push_back(Box::pin(async move { (durable.await, held) }));
-    }
-
-    /// The records are safe: now others may know.
-    fn release(&mut self, held: Held) {
-        for (worker, frame) in held.frames {
-            self.send(worker, frame);
-        }
-        for (entry, view) in held.published {
-            let over = view.state.is_over().then_some(view.id);
-            entry.publish(view);
-            if let Some(job) = over {
-                self.app.board.over(job);
-            }
-        }
-        // Whoever does not wait any more does not mind.
-        for (reply, view) in held.submitted {
-            let _ = reply.send(view);
-        }
-        for (reply, view) in held.cancelled {
-            let _ = reply.send(Some(view));
-        }
-    }
-
-    fn farewell(mut self) {
-        self.workers.farewell();
+        Event::Trouble(self.troubles.values().next().cloned())
     }
 
     fn status(&self) -> Status {
-        let slots = self
-            .workers
-            .connected()
-            .filter_map(|worker| self.scheduler.worker(worker));
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
-            workers: self.workers.connected().count() as u64,
-            slots: slots.map(|worker| u64::from(worker.slots)).sum(),
-            running: self.jobs.len() as u64,
+            ..self.core.status()
         }
     }
+}
+
+fn fresh_token() -> SessionToken {
+    let mut token = SessionToken([0; 16]);
+    getrandom::fill(&mut token.0).expect("the system gives random bytes");
+    token
 }
 
 /// Milliseconds since 1970.

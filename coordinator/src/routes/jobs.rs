@@ -33,7 +33,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, ApiError> {
     let mut parts = Vec::with_capacity(submission.inputs.len());
     for input in &submission.inputs {
-        let place = app.blobs.place(input.blob).await?;
+        let place = app.blobs.place_renewed(input.blob).await?;
         let missing =
             || ApiError::NotFound(format!("input {} is not here: upload it first", input.path));
         parts.push(InputPart {

@@ -2,7 +2,7 @@
 
 use super::{Params, job_id, jobs};
 use crate::app::App;
-use crate::blobs::{BlobError, Place};
+use crate::blobs::Place;
 use crate::error::ApiError;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -54,7 +54,7 @@ pub(crate) async fn result(
             let ended = entry.ended().await;
             stored(&app, &ended, from).await
         }
-        Err(error) => Err(BlobError::from(error).into()),
+        Err(error) => Err(unreadable(&error)),
     }
 }
 
@@ -88,6 +88,10 @@ fn none(view: &JobView) -> ApiError {
     })
 }
 
+fn unreadable(error: &std::io::Error) -> ApiError {
+    ApiError::Unavailable(format!("the growing result cannot be read: {error}"))
+}
+
 /// Streams a stored result.
 fn send(place: Place, from: u64, view: &JobView) -> Response {
     const CHUNK: u64 = 256 << 10;
@@ -114,7 +118,7 @@ async fn send_open(
     use tokio::io::{AsyncReadExt, AsyncSeekExt};
     file.seek(std::io::SeekFrom::Start(from))
         .await
-        .map_err(BlobError::from)?;
+        .map_err(|error| unreadable(&error))?;
     let pieces = tokio_util::io::ReaderStream::with_capacity(file.take(len), 256 << 10);
     Ok(headers(Body::from_stream(pieces), len, view))
 }

@@ -69,8 +69,11 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
 }
 
-/// Whether the driver answers.
+/// Whether the driver answers, and can keep what it is given.
 pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
-    app.ask(|reply| Input::Status { reply }).await?;
-    Ok("ok\n")
+    let status = app.ask(|reply| Input::Status { reply }).await?;
+    match status.trouble {
+        Some(why) => Err(ApiError::Unavailable(why)),
+        None => Ok("ok\n"),
+    }
 }

@@ -28,7 +28,23 @@ pub(crate) enum AssemblyError {
 /// with the length that was declared.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
-    open: Option<(Part, BytesMut)>,
+    open: Option<(Part, Content)>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Kept(BytesMut),
+    /// Nobody needs it: only its length so far.
+    Dropped(u64),
+}
+
+impl Content {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Kept(bytes) => bytes.len() as u64,
+            Self::Dropped(len) => *len,
+        }
+    }
 }
 
 /// Smaller ones are copied: a slice would keep the socket's whole buffer.
@@ -45,10 +61,7 @@ impl Assembly {
         if part.total > MAX_PARTIAL {
             return Err(AssemblyError::TooLarge(part.total));
         }
-        let expected = self
-            .open
-            .as_ref()
-            .map_or(0, |(_, bytes)| bytes.len() as u64);
+        let expected = self.open.as_ref().map_or(0, |(_, content)| content.len());
         if self.open.as_ref().is_some_and(|(open, _)| *open != part) {
             return Err(AssemblyError::Interleaved);
         }
@@ -66,13 +79,32 @@ impl Assembly {
                 piece
             }));
         }
-        let (_, bytes) = self.open.get_or_insert_with(|| (part, BytesMut::new()));
-        bytes.extend_from_slice(&piece);
-        if bytes.len() as u64 == part.total {
-            let whole = self.open.take().map(|(_, bytes)| bytes.freeze());
-            return Ok(whole);
+        let begun = || (part, Content::Kept(BytesMut::new()));
+        let (_, content) = self.open.get_or_insert_with(begun);
+        match content {
+            Content::Kept(bytes) => bytes.extend_from_slice(&piece),
+            Content::Dropped(len) => *len += piece.len() as u64,
         }
-        Ok(None)
+        if content.len() < part.total {
+            return Ok(None);
+        }
+        let (_, content) = self.open.take().expect("just filled");
+        Ok(match content {
+            Content::Kept(bytes) => Some(bytes.freeze()),
+            Content::Dropped(_) => None,
+        })
+    }
+
+    /// How much of a partial has come, while one is coming.
+    pub(crate) fn so_far(&self) -> Option<u64> {
+        self.open.as_ref().map(|(_, content)| content.len())
+    }
+
+    /// The rest of the partial that is coming is of no use.
+    pub(crate) fn drop_rest(&mut self) {
+        if let Some((_, content)) = &mut self.open {
+            *content = Content::Dropped(content.len());
+        }
     }
 }
 
@@ -110,6 +142,24 @@ mod tests {
             Ok(Some(Bytes::new()))
         );
         assert!(assembly.open.is_none());
+    }
+
+    #[test]
+    fn what_is_of_no_use_passes_in_order() {
+        let mut assembly = Assembly::default();
+        let push = |assembly: &mut Assembly, offset, piece: &'static str| {
+            assembly.push(part(0, 7), offset, Bytes::from(piece))
+        };
+        assert_eq!(push(&mut assembly, 0, "abc"), Ok(None));
+        assembly.drop_rest();
+        assert_eq!(assembly.so_far(), Some(3));
+        assert!(push(&mut assembly, 4, "e").is_err());
+        assert_eq!(push(&mut assembly, 3, "defg"), Ok(None));
+        assert_eq!(assembly.so_far(), None);
+        assert_eq!(
+            push(&mut assembly, 0, "whole!!"),
+            Ok(Some(Bytes::from("whole!!")))
+        );
     }
 
     #[test]

@@ -9,19 +9,20 @@ mod reader;
 mod writer;
 
 use crate::app::App;
-use crate::driver::{Connection, Input, Welcomed};
+use crate::driver::{Connection, Input};
 use crate::error::ApiError;
-pub(crate) use assembly::Part;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use manyhands_coordinator_core::ConnectionId;
 use manyhands_protocol::limits::{MAX_FRAME, MAX_SLOTS, clip};
 use manyhands_protocol::message::{Hello, ToCoordinator, ToWorker};
 use manyhands_protocol::{PROTOCOL_VERSION, codec};
 use reader::{End, Reader};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::Writer;
@@ -73,38 +74,36 @@ async fn serve(app: Arc<App>, mut socket: WebSocket) {
     let (closing, closed) = oneshot::channel();
     let connection = Connection { frames, closing };
     let name = hello.name.clone();
-    let asked = app.ask(|reply| Input::Connected {
+    let id = ConnectionId(app.next_connection.fetch_add(1, Ordering::Relaxed));
+    let connected = Input::Connected {
+        id,
         hello: Box::new(hello),
         connection,
-        reply,
-    });
-    let welcomed = match asked.await {
-        Ok(Ok(welcomed)) => welcomed,
-        Ok(Err(reason)) => return refuse(&app, socket, reason).await,
-        Err(closing) => return refuse(&app, socket, closing.to_string()).await,
     };
-    let reason = exchange(&app, socket, welcomed, queue, closed).await;
+    if app.driver.send(connected).await.is_err() {
+        return refuse(&app, socket, ApiError::closing().to_string()).await;
+    }
+    let reason = exchange(&app, socket, id, queue, closed).await;
     if let Some(reason) = reason {
         app.metrics.refused.inc();
-        tracing::warn!(worker = %welcomed.worker, name, reason, "disconnected");
+        tracing::warn!(connection = id.0, name, reason, "disconnected");
     }
-    let Welcomed { worker, number } = welcomed;
     // A driver that has ended needs no news.
-    let _ = app.driver.send(Input::Closed { worker, number }).await;
+    let _ = app.driver.send(Input::Closed { id }).await;
 }
 
 /// Both directions until one ends; the reason, if the worker was to blame.
 async fn exchange(
     app: &Arc<App>,
     socket: WebSocket,
-    welcomed: Welcomed,
+    id: ConnectionId,
     queue: mpsc::Receiver<Bytes>,
     mut closed: oneshot::Receiver<Bytes>,
 ) -> Option<String> {
     let (sink, stream) = socket.split();
     let (want, wanted) = mpsc::channel(WANTED);
     let mut writer = Writer::new(Arc::clone(app), sink, queue, wanted);
-    let reader = Reader::new(Arc::clone(app), welcomed, stream, want);
+    let reader = Reader::new(Arc::clone(app), id, stream, want);
     let (last, reason) = tokio::select! {
         end = reader.run() => match end {
             End::Gone => (None, None),
@@ -149,7 +148,7 @@ async fn hello(socket: &mut WebSocket) -> Result<Option<Hello>, String> {
     }
 }
 
-pub(crate) fn refused_frame(reason: String) -> Bytes {
+fn refused_frame(reason: String) -> Bytes {
     let reason = clip(reason);
     codec::encode(&ToWorker::Refused { reason }).into()
 }

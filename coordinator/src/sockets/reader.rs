@@ -3,15 +3,17 @@
 
 use super::assembly::{Assembly, Part};
 use crate::app::App;
-use crate::driver::{FromWorker, Input, Welcomed};
+use crate::driver::Input;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
+use manyhands_coordinator_core::{ConnectionId, FromWorker};
 use manyhands_protocol::limits::MAX_SLOTS;
 use manyhands_protocol::message::ToCoordinator;
 use manyhands_protocol::{BlobHash, codec};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
@@ -25,7 +27,7 @@ pub(super) enum End {
 
 pub(super) struct Reader {
     app: Arc<App>,
-    from: Welcomed,
+    from: ConnectionId,
     stream: SplitStream<WebSocket>,
     want: mpsc::Sender<BlobHash>,
 }
@@ -33,10 +35,43 @@ pub(super) struct Reader {
 /// Each so many pieces of one partial count as a sign of life.
 const PIECES_HEARD: u32 = 16;
 
+/// So does waiting for room, this often.
+const WAITING_HEARD: Duration = Duration::from_secs(5);
+
+/// How long the next piece of a partial may take, and, after as long, how many
+/// bytes a second must have come: room is not held for those who do not send.
+const PIECE_PATIENCE: Duration = Duration::from_secs(30);
+const LEAST_RATE: u64 = 16 << 10;
+
+/// The partial that is coming, with the room that it has.
+#[derive(Default)]
+struct Coming<'a> {
+    assembly: Assembly,
+    room: Option<SemaphorePermit<'a>>,
+    began: Option<Instant>,
+    pieces: u32,
+}
+
+impl Coming<'_> {
+    fn patience(&self) -> Option<Duration> {
+        self.assembly.so_far().map(|_| PIECE_PATIENCE)
+    }
+
+    fn keep_pace(&self) -> Result<(), End> {
+        let took = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let least = LEAST_RATE * took.as_secs();
+        if took > PIECE_PATIENCE && self.assembly.so_far().is_some_and(|len| len < least) {
+            let reason = format!("a partial comes slower than {LEAST_RATE} bytes a second");
+            return Err(End::Refused(reason));
+        }
+        Ok(())
+    }
+}
+
 impl Reader {
     pub(super) fn new(
         app: Arc<App>,
-        from: Welcomed,
+        from: ConnectionId,
         stream: SplitStream<WebSocket>,
         want: mpsc::Sender<BlobHash>,
     ) -> Self {
@@ -50,11 +85,9 @@ impl Reader {
 
     pub(super) async fn run(mut self) -> End {
         let app = Arc::clone(&self.app);
-        let mut assembly = Assembly::default();
-        let mut room: Option<SemaphorePermit<'_>> = None;
-        let mut pieces = 0u32;
+        let mut coming = Coming::default();
         loop {
-            let frame = match self.frame().await {
+            let frame = match self.frame(coming.patience()).await {
                 Ok(frame) => frame,
                 Err(end) => return end,
             };
@@ -62,54 +95,119 @@ impl Reader {
                 Ok(decoded) => decoded,
                 Err(error) => return End::Refused(error.to_string()),
             };
-            let ToCoordinator::Partial {
-                lease,
-                node,
-                offset,
-                total,
-                busy_us,
-            } = message
-            else {
-                match self.message(message).await {
-                    Ok(()) => continue,
-                    Err(end) => return end,
+            let outcome = match message {
+                ToCoordinator::Partial {
+                    lease,
+                    node,
+                    offset,
+                    total,
+                    busy_us,
+                } => {
+                    let part = Part {
+                        lease,
+                        node,
+                        total,
+                        busy_us,
+                    };
+                    app.metrics.partial_bytes.inc_by(bulk.len() as u64);
+                    self.piece(&app, &mut coming, part, offset, bulk).await
                 }
+                message => self.message(message).await,
             };
-            let part = Part {
-                lease,
-                node,
-                total,
-                busy_us,
-            };
-            app.metrics.partial_bytes.inc_by(bulk.len() as u64);
-            let whole = match assembly.push(part, offset, bulk) {
-                Ok(whole) => whole,
-                Err(error) => return End::Refused(error.to_string()),
-            };
-            let Some(partial) = whole else {
-                if room.is_none() {
-                    // All of it before the second piece: those who wait hold
-                    // next to nothing, so those who have room can go on.
-                    let kib = u32::try_from(total.div_ceil(1024)).expect("under MAX_PARTIAL");
-                    room = app.partial_kib.acquire_many(kib).await.ok();
-                }
-                pieces += 1;
-                if pieces.is_multiple_of(PIECES_HEARD) && !self.tell(FromWorker::Alive).await {
-                    return End::Gone;
-                }
-                continue;
-            };
-            room = None;
-            if !self.tell(FromWorker::Partial { part, partial }).await {
-                return End::Gone;
+            if let Err(end) = outcome {
+                return end;
             }
         }
     }
 
-    /// The next binary frame.
-    async fn frame(&mut self) -> Result<Bytes, End> {
+    /// A piece of a partial.
+    async fn piece<'a>(
+        &self,
+        app: &'a App,
+        coming: &mut Coming<'a>,
+        part: Part,
+        offset: u64,
+        bulk: Bytes,
+    ) -> Result<(), End> {
+        let first = coming.assembly.so_far().is_none();
+        let whole = coming.assembly.push(part, offset, bulk);
+        let whole = whole.map_err(|error| End::Refused(error.to_string()))?;
+        if let Some(partial) = whole {
+            coming.room = None;
+            return self.partial(part, partial).await;
+        }
+        if coming.assembly.so_far().is_none() {
+            // The end of one that was of no use.
+            return Ok(());
+        }
+        if first {
+            coming.began = Some(Instant::now());
+            let lease = part.lease;
+            let from = self.from;
+            let held = app.ask(|reply| Input::Holds { from, lease, reply }).await;
+            if held.map_err(|_| End::Gone)? {
+                self.make_room(app, coming, part.total).await?;
+            } else {
+                // Its lease is over, or never was its: the answer does not
+                // depend on the bytes.
+                coming.assembly.drop_rest();
+                self.partial(part, Bytes::new()).await?;
+            }
+        }
+        coming.keep_pace()?;
+        coming.pieces = coming.pieces.wrapping_add(1);
+        if coming.pieces.is_multiple_of(PIECES_HEARD) {
+            self.tell(FromWorker::Heard).await?;
+        }
+        Ok(())
+    }
+
+    async fn partial(&self, part: Part, partial: Bytes) -> Result<(), End> {
+        self.tell(FromWorker::Partial {
+            lease: part.lease,
+            node: part.node,
+            partial,
+            busy_us: part.busy_us,
+        })
+        .await
+    }
+
+    /// Waits for room for all of a partial before its second piece: those who
+    /// wait hold next to nothing, so those who have room can go on. It is not
+    /// the worker that is silent meanwhile.
+    async fn make_room<'a>(
+        &self,
+        app: &'a App,
+        coming: &mut Coming<'a>,
+        total: u64,
+    ) -> Result<(), End> {
+        let kib = u32::try_from(total.div_ceil(1024)).expect("under MAX_PARTIAL");
+        let room = app.partial_kib.acquire_many(kib);
+        tokio::pin!(room);
         loop {
-            match self.stream.next().await {
+            match tokio::time::timeout(WAITING_HEARD, &mut room).await {
+                Ok(room) => {
+                    coming.room = room.ok();
+                    coming.began = Some(Instant::now());
+                    return Ok(());
+                }
+                Err(_) => self.tell(FromWorker::Heard).await?,
+            }
+        }
+    }
+
+    /// The next binary frame, within so long if something is to come.
+    async fn frame(&mut self, patience: Option<Duration>) -> Result<Bytes, End> {
+        loop {
+            let next = self.stream.next();
+            let next = match patience {
+                Some(patience) => tokio::time::timeout(patience, next).await,
+                None => Ok(next.await),
+            };
+            let Ok(next) = next else {
+                return Err(End::Refused("a partial broke off in the middle".into()));
+            };
+            match next {
                 Some(Ok(Message::Binary(frame))) => return Ok(frame),
                 Some(Ok(Message::Text(_))) => {
                     return Err(End::Refused(
@@ -134,7 +232,7 @@ impl Reader {
                         return Err(End::Gone);
                     }
                 }
-                FromWorker::Alive
+                FromWorker::Heard
             }
             ToCoordinator::Failed {
                 lease,
@@ -145,6 +243,7 @@ impl Reader {
                 node,
                 failure,
             },
+            ToCoordinator::Unusable { job, failure } => FromWorker::Unusable { job, failure },
             ToCoordinator::Returned { lease } => FromWorker::Returned { lease },
             ToCoordinator::Progress { lease, done } => FromWorker::Progress { lease, done },
             ToCoordinator::Capacity { slots, hidden } => {
@@ -159,20 +258,16 @@ impl Reader {
             ToCoordinator::Alive => FromWorker::Alive,
             ToCoordinator::Goodbye => FromWorker::Goodbye,
         };
-        if self.tell(told).await {
-            Ok(())
-        } else {
-            Err(End::Gone)
-        }
+        self.tell(told).await
     }
 
-    async fn tell(&self, message: FromWorker) -> bool {
+    async fn tell(&self, message: FromWorker) -> Result<(), End> {
         let input = Input::Message {
-            worker: self.from.worker,
-            number: self.from.number,
+            from: self.from,
             message,
         };
-        self.app.driver.send(input).await.is_ok()
+        let sent = self.app.driver.send(input).await;
+        sent.map_err(|_| End::Gone)
     }
 }
 

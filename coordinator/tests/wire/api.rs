@@ -383,7 +383,7 @@ async fn what_a_coordinator_cannot_start_with_is_one_line() {
     assert!(matches!(error, StartError::Compute { .. }), "{error}");
     config.data = running.folder().join("data");
     let error = Coordinator::start(config).await.map(drop).unwrap_err();
-    let text = "data: another coordinator uses it; choose another folder with --data";
-    assert!(error.to_string().ends_with(text), "{error}");
+    let text = "another coordinator uses the folder ";
+    assert!(error.to_string().starts_with(text), "{error}");
     running.close().await;
 }

@@ -2,7 +2,7 @@
 //! nothing else.
 
 use crate::guests;
-use crate::setup::{Running, hello, start};
+use crate::setup::{Running, hello, start, start_with, submission};
 use futures_util::SinkExt;
 use manyhands_protocol::limits::{MAX_FRAME, MAX_PARTIAL};
 use manyhands_protocol::message::{ToCoordinator, ToWorker};
@@ -29,7 +29,7 @@ async fn a_foreign_version_is_told_so() {
     socket.send(&ToCoordinator::Hello(old)).await;
     assert_eq!(
         socket.refusal().await,
-        "this coordinator speaks version 1 of the protocol, the worker version 9: \
+        "this coordinator speaks version 2 of the protocol, the worker version 9: \
          use the same release of manyhands on both sides"
     );
     running.close().await;
@@ -44,7 +44,7 @@ async fn first_frames_that_are_no_hello() {
         assert_eq!(socket.refusal().await, "the first frame is not a hello");
     }
     let mut socket = running.socket().await;
-    socket.send_raw(vec![0, 1, 0, 9, 9, 9]).await;
+    socket.send_raw(vec![0, 2, 0, 9, 9, 9]).await;
     assert_eq!(socket.refusal().await, "not a message of this protocol");
     still_works(&running).await;
     running.close().await;
@@ -154,5 +154,56 @@ async fn partials_that_do_not_fit_together() {
         "a partial of 1073741825 bytes; at most 1073741824 are allowed"
     );
     still_works(&running).await;
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_name_without_end_is_refused() {
+    let running = start().await;
+    let module = running
+        .client
+        .upload_module(guests::concat(1))
+        .await
+        .unwrap();
+    let mut long = submission(module.hash);
+    long.name = "x".repeat(2_000_000);
+    let refused = running.client.submit(&long).await.unwrap_err().to_string();
+    assert!(refused.contains("at most 1024 bytes"), "{refused}");
+    assert_eq!(running.client.status().await.unwrap().running, 0);
+    running.close().await;
+}
+
+#[tokio::test]
+async fn room_is_kept_for_none_but_partials_of_leases() {
+    // Room for one largest partial.
+    let running = start_with(|config| config.limits.partial_memory = 1 << 30).await;
+    let job = running.submit(guests::concat(1)).await;
+    let mut worker = running.worker().await;
+    worker.header().await;
+    let grant = worker.grant().await;
+    let mut stranger = running.worker().await;
+    let mut lease = grant.lease;
+    lease.counter += 100;
+    let message = |lease, offset, total| ToCoordinator::Partial {
+        lease,
+        node: grant.node,
+        offset,
+        total,
+        busy_us: 1,
+    };
+    stranger
+        .socket
+        .send_with(&message(lease, 0, 1 << 30), b"x")
+        .await;
+    let reason = stranger.socket.refusal().await;
+    assert!(reason.contains("never granted"), "{reason}");
+    // Whoever has the lease finds all of the room free.
+    let half = vec![7; 200_000];
+    for offset in [0, 200_000] {
+        let message = message(grant.lease, offset, 400_000);
+        worker.socket.send_with(&message, &half).await;
+    }
+    running.over(job.id).await;
+    assert_eq!(running.result(job.id).await, vec![7; 400_000]);
     running.close().await;
 }

@@ -1,17 +1,18 @@
 //! A coordinator on a free port and a worker made by hand.
 
 use futures_util::{SinkExt, StreamExt};
-use manyhands_client::Client;
+use manyhands_client::{Client, News};
 use manyhands_coordinator::{Config, Coordinator};
 use manyhands_engine::compute;
-use manyhands_protocol::api::{JobView, Submission};
+use manyhands_protocol::api::{JobEvent, JobView, Submission};
 use manyhands_protocol::message::{
-    EngineKind, Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker,
+    Claim, EngineKind, Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker,
 };
 use manyhands_protocol::{
-    BlobHash, JobId, LeaseId, Node, PROTOCOL_VERSION, SessionToken, WorkerId, codec,
+    BlobHash, JobId, LeaseId, Node, PROTOCOL_VERSION, Proof, SessionToken, WorkerId, codec,
 };
 use std::ops::Deref;
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -45,22 +46,41 @@ pub(crate) async fn start() -> Running {
 
 pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Running {
     let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), change);
+    Running::start(folder, config).await
+}
+
+fn config(folder: &Path, change: impl FnOnce(&mut Config)) -> Config {
     let child = compute::Config {
         program: env!("CARGO_BIN_EXE_coordinator-compute-child").into(),
         args: Vec::new(),
         slots: 1,
         cache: None,
     };
-    let mut config = Config::new(folder.path().join("data"), child);
+    let mut config = Config::new(folder.join("data"), child);
     config.listen.set_port(0);
     change(&mut config);
-    let coordinator = Coordinator::start(config).await.unwrap();
-    let key = coordinator.key().map(str::to_owned);
-    let client = Client::new(&coordinator.url(), key).unwrap();
-    Running {
-        coordinator,
-        client,
-        folder,
+    config
+}
+
+impl Running {
+    async fn start(folder: TempDir, config: Config) -> Self {
+        let coordinator = Coordinator::start(config).await.unwrap();
+        let key = coordinator.key().map(str::to_owned);
+        let client = Client::new(&coordinator.url(), key).unwrap();
+        Self {
+            coordinator,
+            client,
+            folder,
+        }
+    }
+
+    /// Ends this coordinator in order; another one, at another port, takes its
+    /// folder over.
+    pub(crate) async fn succeed(self) -> Self {
+        soon("shutdown", self.coordinator.shutdown()).await;
+        let config = config(self.folder.path(), |_| {});
+        Self::start(self.folder, config).await
     }
 }
 
@@ -89,7 +109,7 @@ impl Running {
         let ended = async {
             let mut last = None;
             while let Some(event) = watch.next().await.unwrap() {
-                if let manyhands_protocol::api::JobEvent::Job(view) = event {
+                if let News::Event(JobEvent::Job(view)) = event {
                     last = Some(*view);
                 }
             }
@@ -157,6 +177,7 @@ pub(crate) fn hello() -> Hello {
         slots: 1u16.to_le_bytes(),
         memory: 4 << 30,
         simd: true,
+        hidden: false,
     }
 }
 
@@ -211,6 +232,19 @@ pub(crate) struct Grant {
     pub(crate) job: JobId,
     pub(crate) node: Node,
     pub(crate) inputs: Vec<SegmentRef>,
+    pub(crate) proof: Proof,
+}
+
+impl Grant {
+    /// As a worker shows it to resume its session.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            lease: self.lease,
+            job: self.job,
+            node: self.node,
+            proof: self.proof,
+        }
+    }
 }
 
 impl Worker {
@@ -229,6 +263,7 @@ impl Worker {
                     job,
                     node,
                     inputs,
+                    proof,
                 },
                 _,
             )) => Grant {
@@ -236,6 +271,7 @@ impl Worker {
                 job,
                 node,
                 inputs,
+                proof,
             },
             other => panic!("instead of a grant: {other:?}"),
         }

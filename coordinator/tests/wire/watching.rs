@@ -2,6 +2,7 @@
 
 use crate::guests;
 use crate::setup::{soon, start};
+use manyhands_client::News;
 use manyhands_protocol::api::{JobEvent, JobState};
 use manyhands_protocol::message::ToCoordinator;
 
@@ -26,14 +27,15 @@ async fn watchers_see_the_log_and_the_end() {
     let watched = async {
         while let Some(event) = watch.next().await.unwrap() {
             match event {
-                JobEvent::Log { text } => {
+                News::Event(JobEvent::Log { text }) => {
                     texts.push(text);
                     if texts.len() == 1 {
                         worker.socket.send(&line("later")).await;
                         worker.hand_in(grant.lease, grant.node, b"done").await;
                     }
                 }
-                JobEvent::Job(view) => states.push(view.state),
+                News::Event(JobEvent::Job(view)) => states.push(view.state),
+                other => panic!("the coordinator is there: {other:?}"),
             }
         }
     };
@@ -51,7 +53,7 @@ async fn watchers_see_the_log_and_the_end() {
         late.push(event);
     }
     assert_eq!(late.len(), 3);
-    assert!(matches!(&late[2], JobEvent::Job(view) if view.done == 1));
+    assert!(matches!(&late[2], News::Event(JobEvent::Job(view)) if view.done == 1));
     running.close().await;
 }
 
@@ -84,7 +86,7 @@ async fn workers_speak_only_of_jobs_they_were_given() {
     holder.hand_in(grant.lease, grant.node, b"x").await;
     let mut watch = running.client.watch(job.id);
     while let Some(event) = soon("an event", watch.next()).await.unwrap() {
-        assert!(matches!(event, JobEvent::Job(_)), "{event:?}");
+        assert!(matches!(event, News::Event(JobEvent::Job(_))), "{event:?}");
     }
     running.close().await;
 }

@@ -198,7 +198,7 @@ async fn a_session_is_resumed_and_the_newest_socket_wins() {
     assert_eq!(grant.job, job.id);
     let mut again = hello();
     again.resume = Some(first.session);
-    again.held = vec![grant.lease];
+    again.held = vec![grant.claim()];
     let (mut second, resumed) = running.worker_with(again).await;
     assert!(resumed);
     assert_eq!(second.id, first.id);

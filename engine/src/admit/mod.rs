@@ -66,6 +66,8 @@ pub struct Admitted {
     pub merge: MergeMode,
     /// Whether tasks are records of an input.
     pub takes_inputs: bool,
+    /// Whether the engine must have SIMD128.
+    pub simd: bool,
 }
 
 /// Checks that `wasm` is a guest that may run anywhere, and limits its memory
@@ -92,6 +94,7 @@ pub fn admit(wasm: &[u8], memory_limit: u64) -> Result<Admitted, Refusal> {
     let wasm = rewrite::rewrite(wasm, &shape, pages)?;
     Ok(Admitted {
         hash: BlobHash::of(&wasm),
+        simd: uses_simd(&wasm),
         wasm: wasm.into(),
         merge: shape.merge,
         takes_inputs: shape.takes_inputs,
@@ -157,6 +160,14 @@ fn validate(wasm: &[u8]) -> Result<(), Refusal> {
             offset: error.offset(),
         },
     })
+}
+
+/// Whether the valid module needs SIMD128.
+fn uses_simd(wasm: &[u8]) -> bool {
+    let without = FEATURES.difference(WasmFeatures::SIMD);
+    Validator::new_with_features(without)
+        .validate_all(wasm)
+        .is_err()
 }
 
 /// Names the refused feature that the module fails for, if it is one: with it,

@@ -16,12 +16,18 @@ fn hello() -> Hello {
     Hello {
         version: PROTOCOL_VERSION.to_le_bytes(),
         resume: Some(SessionToken([7; 16])),
-        held: vec![lease()],
+        held: vec![Claim {
+            lease: lease(),
+            job: JobId(1),
+            node: Node::new(5, 9).unwrap(),
+            proof: Proof([8; 16]),
+        }],
         name: "lab-7".into(),
         engine: EngineKind::Browser,
         slots: 4u16.to_le_bytes(),
         memory: 1 << 30,
         simd: true,
+        hidden: true,
     }
 }
 
@@ -45,7 +51,7 @@ fn all_to_coordinator() -> Vec<ToCoordinator> {
         ToCoordinator::Failed {
             lease: lease(),
             node,
-            failure,
+            failure: failure.clone(),
         },
         ToCoordinator::Returned { lease: lease() },
         ToCoordinator::Progress {
@@ -62,6 +68,10 @@ fn all_to_coordinator() -> Vec<ToCoordinator> {
         },
         ToCoordinator::Alive,
         ToCoordinator::Goodbye,
+        ToCoordinator::Unusable {
+            job: JobId(1),
+            failure,
+        },
     ]
 }
 
@@ -107,6 +117,7 @@ fn all_to_worker() -> Vec<ToWorker> {
             job: JobId(1),
             node,
             inputs: vec![input],
+            proof: Proof([8; 16]),
         },
         ToWorker::Revoke { lease: lease() },
         ToWorker::Accepted {
@@ -120,7 +131,7 @@ fn all_to_worker() -> Vec<ToWorker> {
             total: 0,
         },
         ToWorker::Gone { hash },
-        ToWorker::Ping,
+        ToWorker::Alive,
         ToWorker::Closing {
             after_ms: 1000,
             reason: "bye".into(),
@@ -152,7 +163,7 @@ fn the_encoding_changes_only_with_the_version() {
         frames.extend(encode(&message));
     }
     let fingerprint = (PROTOCOL_VERSION, &BlobHash::of(&frames).to_string()[..16]);
-    assert_eq!(fingerprint, (1, "9cda1ffd9abd8699"));
+    assert_eq!(fingerprint, (2, "a088d04e273f565a"));
 }
 
 #[test]
@@ -184,7 +195,7 @@ fn limits_hold() {
         decode::<ToWorker>(huge),
         Err(DecodeError::TooLarge(MAX_FRAME + 1))
     );
-    let mut frame = encode(&ToWorker::Ping);
+    let mut frame = encode(&ToWorker::Alive);
     frame.push(1);
     assert_eq!(decode::<ToWorker>(frame.into()), Err(DecodeError::Bulk(1)));
     let past = ToWorker::Blob {
@@ -201,6 +212,15 @@ fn limits_hold() {
     };
     let outcome = decode::<ToCoordinator>(encode(&long).into());
     assert_eq!(outcome, Err(DecodeError::Limit("a log line")));
+    let long = ToCoordinator::Unusable {
+        job: JobId(1),
+        failure: Failure {
+            kind: FailureKind::Crash,
+            message: "x".repeat(MAX_TEXT + 1),
+        },
+    };
+    let outcome = decode::<ToCoordinator>(encode(&long).into());
+    assert_eq!(outcome, Err(DecodeError::Limit("a failure's text")));
 }
 
 #[test]

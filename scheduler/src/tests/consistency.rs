@@ -3,6 +3,7 @@
 use crate::jobs::Place;
 use crate::scheduler::Scheduler;
 use crate::view::Phase;
+use manyhands_protocol::LeaseId;
 use std::collections::BTreeMap;
 
 impl<P> Scheduler<P> {
@@ -10,8 +11,13 @@ impl<P> Scheduler<P> {
     pub(crate) fn assert_consistent(&self) {
         self.assert_jobs();
         self.assert_leases();
-        let slots: u64 = self.workers.values().map(|w| u64::from(w.slots())).sum();
-        assert_eq!(slots, self.slots);
+        for (need, (jobs, slots)) in &self.supply {
+            let with =
+                |job: &&crate::jobs::Job<P>| job.need() == *need && job.phase == Phase::Running;
+            assert_eq!(self.jobs.values().filter(with).count(), *jobs);
+            let all = self.workers.values().map(|w| u64::from(w.slots_for(*need)));
+            assert_eq!(all.sum::<u64>(), *slots);
+        }
         let wakes = self.workers.iter().map(|(id, w)| (w.wake.unwrap(), *id));
         assert!(wakes.eq(self.workers.keys().map(|id| {
             let wake = self.wakes.iter().find(|(_, worker)| worker == id);
@@ -24,7 +30,7 @@ impl<P> Scheduler<P> {
                 "{id} cannot be hungry"
             );
         }
-        if !self.hungry.is_empty() && !self.tail.is_empty() {
+        if !self.hold && !self.hungry.is_empty() && !self.tail.is_empty() {
             assert!(self.next_deadline().unwrap() <= self.now + self.config.straggler_check_us);
         }
     }
@@ -35,7 +41,7 @@ impl<P> Scheduler<P> {
             job.blocks.assert_consistent();
             if job.phase != Phase::Running {
                 assert_eq!(job.place, Place::Nowhere);
-                assert!(job.leases.is_empty());
+                assert!(job.by_end.is_empty() && job.former.is_empty());
                 continue;
             }
             assert_eq!(job.place, job.rightful_place(&self.config));
@@ -43,35 +49,61 @@ impl<P> Scheduler<P> {
                 weight += u64::from(job.spec.weight.max(1));
             }
             // What each holder holds.
-            let mut held: BTreeMap<u64, u64> = BTreeMap::new();
-            for piece in job.blocks.pieces(job.spec.tree.root().unwrap()) {
-                for holder in &piece.holders {
-                    assert!(self.leases[holder].node.contains(piece.node));
-                    *held.entry(*holder).or_default() += job.spec.tree.len(piece.node);
+            let mut held: BTreeMap<LeaseId, u64> = BTreeMap::new();
+            for (node, piece) in job.blocks.pieces(job.spec.tree.root().unwrap()) {
+                for holder in piece.holders.iter() {
+                    assert!(self.leases[holder].node.contains(node));
+                    *held.entry(*holder).or_default() += job.spec.tree.len(node);
                 }
             }
-            for number in &job.leases {
+            assert_eq!(self.disowned.contains(&job.id), !job.unfit.is_empty());
+            let unfit = job.unfit.keys().map(|id| &self.workers[id]);
+            let unfit = unfit.map(|worker| u64::from(worker.slots_for(job.need())));
+            let supply = self.supply[&job.need()].1;
+            assert_eq!(self.slots_of(job), supply - unfit.sum::<u64>());
+            let standing = job.by_end.iter().map(|(_, lease)| lease);
+            for number in standing.chain(&job.former) {
                 let lease = &self.leases[number];
                 assert_eq!(lease.job, job.id);
                 let tasks = held.remove(number).unwrap_or(0);
                 assert_eq!(lease.outstanding, tasks);
                 assert_eq!(lease.stands, tasks > 0);
                 assert_eq!(lease.stands, job.by_end.contains(&(lease.end, *number)));
+                assert_eq!(lease.stands, !job.former.contains(number));
             }
             assert!(held.is_empty(), "held by none: {held:?}");
-            assert!(job.by_end.len() <= job.leases.len());
         }
         assert_eq!(weight, self.active_weight);
     }
 
     fn assert_leases(&self) {
-        let of_jobs: usize = self.jobs.values().map(|job| job.leases.len()).sum();
+        let of_jobs: usize = self
+            .jobs
+            .values()
+            .map(|job| job.by_end.len() + job.former.len())
+            .sum();
         assert_eq!(of_jobs, self.leases.len());
         for (id, worker) in &self.workers {
-            for number in &worker.queue {
-                assert!(self.leases[number].stands);
-                assert_eq!(self.leases[number].worker, *id);
+            if worker.conduct.until().is_some() {
+                assert!(worker.queue.is_empty(), "{id} is quarantined");
             }
+            let mut left = 0;
+            for number in &worker.queue {
+                let lease = &self.leases[number];
+                assert!(lease.stands);
+                assert_eq!(lease.worker, *id);
+                assert_ne!(
+                    lease.end,
+                    crate::Micros::MAX,
+                    "{number:?} was not predicted"
+                );
+                assert!(!self.jobs[&lease.job].unfit.contains_key(id));
+                left += lease.left();
+            }
+            assert!(worker.queue.is_sorted());
+            assert_eq!(worker.load.iter().map(|load| load.left).sum::<u64>(), left);
+            let leases: usize = worker.load.iter().map(|load| load.leases).sum();
+            assert_eq!(leases, worker.queue.len());
             for number in &worker.former {
                 assert!(!self.leases[number].stands);
                 assert_eq!(self.leases[number].worker, *id);

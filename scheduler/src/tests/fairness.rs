@@ -84,7 +84,15 @@ fn ten_thousand_jobs_are_served_in_turn() {
         scheduler.handle(now, Event::JobSubmitted { job, spec }, &mut actions);
     }
     let (worker, capacity) = (WorkerId(1), super::rig::capacity(1));
-    scheduler.handle(now, Event::WorkerJoined { worker, capacity }, &mut actions);
+    scheduler.handle(
+        now,
+        Event::WorkerJoined {
+            worker,
+            capacity,
+            held: Vec::new(),
+        },
+        &mut actions,
+    );
     let mut complete = Vec::new();
     while !actions.is_empty() {
         for action in std::mem::take(&mut actions) {

@@ -3,10 +3,16 @@
 mod consistency;
 mod failing;
 mod fairness;
+mod hold;
 mod model;
 mod operations;
+mod patience;
 mod presence;
+mod quarantine;
+mod restarts;
+mod restore;
 mod results;
 mod rig;
 mod simulation;
 mod tails;
+mod unusable;

@@ -16,7 +16,7 @@ pub(super) struct Peer {
     /// What of its leases it has handed in, or failed.
     handed: BTreeMap<LeaseId, Vec<Node>>,
     /// Was handed in; may come again after a lost connection.
-    sent: Vec<(Granted, Node)>,
+    pub(super) sent: Vec<(Granted, Node)>,
 }
 
 impl Peer {
@@ -35,8 +35,14 @@ pub(super) struct Model {
     pub(super) rig: Rig,
     pub(super) peers: BTreeMap<WorkerId, Peer>,
     pub(super) jobs: BTreeMap<JobId, (Tree, MergeMode)>,
-    merges: VecDeque<(JobId, Node, String, String)>,
-    outputs: BTreeMap<JobId, String>,
+    pub(super) merges: VecDeque<(JobId, Node, String, String)>,
+    pub(super) outputs: BTreeMap<JobId, String>,
+    /// Nodes whose partials are in, or were emitted: disjoint.
+    pub(super) stored: BTreeMap<JobId, BTreeSet<Node>>,
+    pub(super) hold: bool,
+    /// Jobs that a later incarnation has taken over: some contributions are
+    /// forgotten.
+    pub(super) restored: BTreeSet<JobId>,
     pub(super) over: BTreeSet<JobId>,
     /// Tasks that have failed once already; a second time might be the last.
     blamed: BTreeSet<(JobId, u64)>,
@@ -50,6 +56,9 @@ impl Model {
             // Windows that matter for jobs this small.
             window_bytes: 300,
             window_blocks: 12,
+            // Quarantines in runs this short.
+            strikes: 2,
+            quarantine_us: 2_000_000,
             ..Config::default()
         };
         Self {
@@ -58,6 +67,9 @@ impl Model {
             jobs: BTreeMap::new(),
             merges: VecDeque::new(),
             outputs: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            hold: false,
+            restored: BTreeSet::new(),
             over: BTreeSet::new(),
             blamed: BTreeSet::new(),
             leases: BTreeSet::new(),
@@ -82,6 +94,9 @@ impl Model {
             } => {
                 assert!(self.leases.insert(lease), "{lease:?} was used twice");
                 assert!(!self.over.contains(&job), "a grant of a job that is over");
+                assert!(!self.hold, "a grant while held back");
+                let progress = self.rig.scheduler.worker(worker).unwrap();
+                assert_eq!(progress.quarantine, None);
                 let (tree, _) = self.jobs[&job];
                 assert!(tree.has(node));
                 let peer = self.peers.get_mut(&worker).unwrap();
@@ -103,16 +118,22 @@ impl Model {
             Action::Revoke { worker, lease } => {
                 let peer = &self.peers[&worker];
                 assert!(peer.connected);
+                // Of an earlier incarnation's we do not know what was handed in.
+                let ours = lease.incarnation == self.rig.scheduler.config().incarnation;
                 assert!(
-                    peer.leases.iter().any(|held| held.lease == lease),
+                    !ours || peer.leases.iter().any(|held| held.lease == lease),
                     "not held: {lease:?}"
                 );
             }
             Action::Accepted {
-                worker, node, job, ..
+                worker, node, used, ..
             } => {
                 assert!(self.peers.contains_key(&worker));
-                assert!(self.jobs[&job].0.has(node));
+                if let Some(job) = used {
+                    let (tree, _) = self.jobs[&job];
+                    assert!(tree.has(node));
+                    self.store(job, tree.canonical(node));
+                }
             }
             Action::Forget { worker, job } => {
                 assert!(self.over.contains(&job), "forgotten too early");
@@ -259,8 +280,16 @@ impl Model {
             capacity,
             held,
         });
-        // Receipts may have been lost: it sends again.
-        for (granted, node) in sent.into_iter().rev().take(3) {
+        // Receipts may have been lost.
+        self.send_again(id, sent.into_iter().rev().take(3));
+    }
+
+    pub(super) fn send_again(
+        &mut self,
+        id: WorkerId,
+        sent: impl IntoIterator<Item = (Granted, Node)>,
+    ) {
+        for (granted, node) in sent {
             let kept = &self.peers[&id].sent;
             if kept.contains(&(granted, node)) {
                 let event = self.rig.partial(granted, node);
@@ -279,13 +308,36 @@ impl Model {
             return false;
         };
         let partial = merged(self.jobs[&job].1, &left, &right);
-        self.handle(Event::Merged { job, node, partial });
+        if self.rig.scheduler.merging(job, node) {
+            self.store(job, node);
+        }
+        let len = partial.len() as u64;
+        self.handle(Event::Merged {
+            job,
+            node,
+            partial,
+            len,
+        });
         true
+    }
+
+    pub(super) fn hold(&mut self, on: bool) {
+        self.hold = on;
+        self.handle(Event::Hold { on });
+    }
+
+    /// A partial replaces those under it.
+    pub(super) fn store(&mut self, job: JobId, node: Node) {
+        let stored = self.stored.entry(job).or_default();
+        stored.retain(|held| !node.contains(*held));
+        assert!(stored.iter().all(|held| !held.contains(node)), "used twice");
+        stored.insert(node);
     }
 
     /// All others go on saying that they live and do nothing more; one honest
     /// worker must be enough.
     pub(super) fn finish(&mut self) {
+        self.hold(false);
         self.next += 1;
         let honest = WorkerId(self.next);
         let capacity = super::rig::capacity(2);
@@ -293,6 +345,7 @@ impl Model {
         self.handle(Event::WorkerJoined {
             worker: honest,
             capacity,
+            held: Vec::new(),
         });
         for _ in 0..20_000 {
             if self.jobs.keys().all(|job| self.over.contains(job)) {

@@ -57,6 +57,15 @@ enum Op {
     /// The oldest or latest merge under way ends.
     Merge(bool),
     Pass(u64),
+    /// Grants are held back, or not any more.
+    Hold(bool),
+    /// The coordinator is started anew.
+    Restart(u64),
+    /// A worker cannot run the job of a lease; not too many say so.
+    Unusable {
+        worker: usize,
+        lease: usize,
+    },
     /// A message for a lease of another.
     Lie {
         worker: usize,
@@ -86,7 +95,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..6_usize).prop_map(Op::Leave),
         8 => any::<bool>().prop_map(Op::Merge),
         10 => prop_oneof![0..2_000_u64, 0..3_000_000_u64, 0..40_000_000_u64].prop_map(Op::Pass),
+        1 => any::<bool>().prop_map(Op::Hold),
+        1 => any::<u64>().prop_map(Op::Restart),
         1 => at().prop_map(|(worker, lease)| Op::Lie { worker, lease }),
+        1 => at().prop_map(|(worker, lease)| Op::Unusable { worker, lease }),
     ]
 }
 
@@ -148,10 +160,17 @@ impl Model {
                 }
             }
             Op::Lie { worker, lease } => self.lie(worker, lease),
+            Op::Unusable { worker, lease } => {
+                if let Some(granted) = self.lease(worker, lease) {
+                    self.cannot_run(granted);
+                }
+            }
             Op::Pass(micros) => {
                 self.rig.pass(micros);
                 self.handle(Event::Tick);
             }
+            Op::Hold(on) => self.hold(on),
+            Op::Restart(keep) => self.restart(keep),
             Op::Merge(oldest) => {
                 self.merge(oldest);
             }
@@ -227,7 +246,27 @@ impl Model {
             hidden: false,
         };
         self.peers.insert(worker, Peer::new(capacity));
-        self.handle(Event::WorkerJoined { worker, capacity });
+        self.handle(Event::WorkerJoined {
+            worker,
+            capacity,
+            held: Vec::new(),
+        });
+    }
+
+    fn cannot_run(&mut self, granted: Granted) {
+        let (worker, job) = (granted.worker, granted.job);
+        if self.rig.scheduler.unfit(job).count() >= 2 {
+            // One more, and the job might fail.
+            return;
+        }
+        let peer = self.peers.get_mut(&worker).unwrap();
+        peer.leases.retain(|held| held.job != job);
+        let failure = super::rig::failure(manyhands_protocol::FailureKind::Crash);
+        self.handle(Event::Unusable {
+            worker,
+            job,
+            failure,
+        });
     }
 
     /// Someone speaks of another's lease: it is shown the door, nothing else.
@@ -253,6 +292,8 @@ impl Model {
             unreachable!();
         };
         let partial = "stolen".to_string();
+        // Of one that is over nobody knows whose it was.
+        let live = self.rig.scheduler.holds(granted.worker, lease);
         self.handle(Event::Partial {
             worker,
             lease,
@@ -261,7 +302,7 @@ impl Model {
             len,
             busy_us: 0,
         });
-        assert!(!self.peers.contains_key(&liar));
+        assert_eq!(self.peers.contains_key(&liar), !live);
     }
 }
 
@@ -276,13 +317,18 @@ proptest! {
         }
         model.finish();
         for job in model.jobs.keys() {
-            let progress = model.rig.scheduler.job(model.rig.now, *job).unwrap();
+            let Some(progress) = model.rig.scheduler.job(model.rig.now, *job) else {
+                // Over before the last restart.
+                continue;
+            };
             prop_assert_ne!(progress.phase, Phase::Running);
             prop_assert_eq!(progress.running, 0);
             if progress.phase == Phase::Done {
                 prop_assert_eq!(progress.done, progress.tasks);
                 let given = model.rig.scheduler.contributions(*job);
-                prop_assert_eq!(given.iter().map(|given| given.tasks).sum::<u64>(), progress.tasks);
+                let tasks = given.iter().map(|given| given.tasks).sum::<u64>();
+                let whole = !model.restored.contains(job);
+                prop_assert!(tasks <= progress.tasks && (tasks == progress.tasks || !whole));
             }
         }
     }

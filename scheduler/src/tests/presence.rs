@@ -172,7 +172,11 @@ fn a_job_waits_for_a_worker_it_fits() {
         let worker = WorkerId(worker);
         let mut capacity = capacity(2);
         (capacity.memory, capacity.simd) = (memory, simd);
-        rig.handle(Event::WorkerJoined { worker, capacity })
+        rig.handle(Event::WorkerJoined {
+            worker,
+            capacity,
+            held: Vec::new(),
+        })
     };
     assert_eq!(join(&mut rig, 1, 1 << 29, true), []);
     assert_eq!(waiting(&rig), Some(Waiting::Memory(1 << 30)));

@@ -42,6 +42,7 @@ fn one_worker_does_a_reduce_job() {
         job,
         node: node(2, 0),
         partial: partial.clone(),
+        len: 1,
     };
     let root = Action::Root {
         job,
@@ -116,8 +117,8 @@ fn what_was_handed_in_before_is_accepted_again_and_not_used() {
     rig.handle(Event::JobCancelled { job: JobId(1) });
     assert_eq!(
         rig.answer(left),
-        [],
-        "after Forget there is nothing to accept"
+        [accepted(left, left.node, false)],
+        "whatever became of it: else its worker would keep it"
     );
 }
 

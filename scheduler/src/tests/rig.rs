@@ -123,7 +123,11 @@ impl Rig {
     pub(super) fn join(&mut self, worker: u64, slots: u16) -> Vec<Action<String>> {
         let worker = WorkerId(worker);
         let capacity = capacity(slots);
-        self.handle(Event::WorkerJoined { worker, capacity })
+        self.handle(Event::WorkerJoined {
+            worker,
+            capacity,
+            held: Vec::new(),
+        })
     }
 
     /// Submits one job and joins one worker; gives its grants.
@@ -184,9 +188,8 @@ pub(super) fn accepted(granted: Granted, node: Node, used: bool) -> Action<Strin
     Action::Accepted {
         worker: granted.worker,
         lease: granted.lease,
-        job: granted.job,
         node,
-        used,
+        used: used.then_some(granted.job),
     }
 }
 

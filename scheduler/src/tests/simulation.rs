@@ -1,9 +1,9 @@
 //! Simulated machines of different speeds behind a slow network: how much of
 //! their time goes into the job.
 
-use super::rig::{capacity, spec};
+use super::rig::{capacity, failure, spec};
 use crate::{Action, Config, Event, JobSpec, Micros, Scheduler};
-use manyhands_protocol::{JobId, LeaseId, MergeMode, Node, WorkerId};
+use manyhands_protocol::{FailureKind, Incarnation, JobId, LeaseId, MergeMode, Node, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
@@ -35,7 +35,24 @@ enum Due {
     Chunk(WorkerId, LeaseId, u64),
     Partial(WorkerId, LeaseId, Node, u64),
     Returned(WorkerId, LeaseId),
+    Failed(WorkerId, LeaseId, Node),
+    /// The coordinator dies.
+    Death,
+    /// It is there again, and so are its workers.
+    Rebirth,
 }
+
+/// What goes wrong.
+#[derive(Default)]
+struct Trouble {
+    /// The coordinator dies then, and is started anew.
+    death: Option<u64>,
+    /// On this machine nothing comes out.
+    broken: Option<WorkerId>,
+}
+
+/// From the coordinator's death until its workers are back, in microseconds.
+const OUTAGE: u64 = 2_000_000;
 
 struct Outcome {
     /// When the job was done.
@@ -55,6 +72,11 @@ struct Simulation<'a> {
     spec: JobSpec,
     done: bool,
     grants: u64,
+    broken: Option<WorkerId>,
+    /// While the coordinator is away.
+    down: bool,
+    /// What it has kept.
+    stored: BTreeSet<Node>,
 }
 
 impl Simulation<'_> {
@@ -80,19 +102,80 @@ impl Simulation<'_> {
                 }
                 Action::Revoke { worker, lease } => self.at(arrives, Due::Revoke(worker, lease)),
                 Action::Merge { job, node, .. } => {
+                    self.store(node);
                     self.tell(
                         now,
                         Event::Merged {
                             job,
                             node,
                             partial: (),
+                            len: 8,
                         },
                     );
                 }
                 Action::Root { .. } | Action::Complete { .. } => self.done = true,
+                Action::Accepted {
+                    node,
+                    used: Some(_),
+                    ..
+                } => self.store(node),
                 Action::Accepted { .. } | Action::Forget { .. } | Action::Emit { .. } => {}
                 other => panic!("{other:?}"),
             }
+        }
+    }
+
+    fn store(&mut self, node: Node) {
+        let node = self.spec.tree.canonical(node);
+        while let Some(below) = self.stored.range(node..).next().copied()
+            && node.contains(below)
+        {
+            self.stored.remove(&below);
+        }
+        self.stored.insert(node);
+    }
+
+    /// What was on its way to the workers is lost; they go on with what they have.
+    fn die(&mut self, now: u64) {
+        let config = Config {
+            incarnation: Incarnation(2),
+            ..Config::default()
+        };
+        self.scheduler = Scheduler::new(config);
+        self.due
+            .retain(|(_, _, due)| !matches!(due, Due::Grant(..) | Due::Revoke(..)));
+        self.down = true;
+        self.at(now + OUTAGE, Due::Rebirth);
+    }
+
+    fn be_reborn(&mut self, now: u64) {
+        self.down = false;
+        let partials = self.stored.iter().map(|node| (*node, (), 8));
+        let restored = Event::JobRestored {
+            job: JobId(1),
+            spec: self.spec,
+            prefix: 0,
+            partials: partials.collect(),
+        };
+        self.tell(now, restored);
+        let mut held: BTreeMap<WorkerId, BTreeMap<LeaseId, Node>> = BTreeMap::new();
+        for (id, machine) in &self.machines {
+            let queue = machine.queue.iter().map(|held| (held.lease, held.node));
+            held.insert(*id, queue.collect());
+        }
+        for (_, _, due) in &self.due {
+            if let Due::Partial(id, lease, node, _) = due {
+                held.get_mut(id).unwrap().insert(*lease, *node);
+            }
+        }
+        for (worker, held) in held {
+            let held = held.into_iter();
+            let event = Event::WorkerJoined {
+                worker,
+                capacity: capacity(self.machines[&worker].slots),
+                held: held.map(|(lease, node)| (lease, JobId(1), node)).collect(),
+            };
+            self.tell(now, event);
         }
     }
 
@@ -137,6 +220,27 @@ impl Simulation<'_> {
 
     fn happen(&mut self, now: u64, due: Due) {
         match due {
+            Due::Partial(..) | Due::Returned(..) if self.down => {
+                // Kept by its worker until that is back.
+                self.at(now + OUTAGE, due);
+            }
+            Due::Death => self.die(now),
+            Due::Rebirth => self.be_reborn(now),
+            Due::Grant(id, lease, node) if self.broken == Some(id) => {
+                self.at(now + self.round_trip / 2, Due::Failed(id, lease, node));
+            }
+            Due::Failed(worker, lease, node) => {
+                let failure = failure(FailureKind::Crash);
+                self.tell(
+                    now,
+                    Event::Failed {
+                        worker,
+                        lease,
+                        node,
+                        failure,
+                    },
+                );
+            }
             Due::Grant(id, lease, node) => {
                 let held = Held {
                     lease,
@@ -204,6 +308,17 @@ fn simulate(
     round_trip: u64,
     cost: &dyn Fn(u64) -> f64,
 ) -> Outcome {
+    simulate_with(Trouble::default(), spec, machines, round_trip, cost)
+}
+
+/// The same with trouble.
+fn simulate_with(
+    trouble: Trouble,
+    spec: JobSpec,
+    machines: &[(u16, f64)],
+    round_trip: u64,
+    cost: &dyn Fn(u64) -> f64,
+) -> Outcome {
     let mut simulation = Simulation {
         scheduler: Scheduler::new(Config::default()),
         machines: BTreeMap::new(),
@@ -214,6 +329,9 @@ fn simulate(
         spec,
         done: false,
         grants: 0,
+        broken: trouble.broken,
+        down: false,
+        stored: BTreeSet::new(),
     };
     for (at, (slots, slowness)) in machines.iter().enumerate() {
         let worker = WorkerId(at as u64);
@@ -225,10 +343,20 @@ fn simulate(
         };
         simulation.machines.insert(worker, machine);
         let capacity = capacity(*slots);
-        simulation.tell(0, Event::WorkerJoined { worker, capacity });
+        simulation.tell(
+            0,
+            Event::WorkerJoined {
+                worker,
+                capacity,
+                held: Vec::new(),
+            },
+        );
     }
     let job = JobId(1);
     simulation.tell(0, Event::JobSubmitted { job, spec });
+    if let Some(at) = trouble.death {
+        simulation.at(at, Due::Death);
+    }
     let mut now = 0;
     let mut heard = 0;
     while !simulation.done {
@@ -253,8 +381,10 @@ fn simulate(
         }
     }
     let useful = simulation.work(0..spec.tree.tasks());
-    let speed: f64 = machines
-        .iter()
+    let working = machines.iter().enumerate();
+    let working = working.filter(|(at, _)| trouble.broken != Some(WorkerId(*at as u64)));
+    let speed: f64 = working
+        .map(|(_, machine)| machine)
         .map(|(slots, slowness)| f64::from(*slots) / slowness)
         .sum();
     Outcome {
@@ -329,4 +459,30 @@ fn a_million_tiny_tasks_cost_little_more_than_their_work() {
     );
     println!("{} µs, {} grants", outcome.end, outcome.grants);
     assert!(outcome.end < 60_000, "{} µs", outcome.end);
+}
+
+#[test]
+fn a_coordinator_started_anew_goes_on_with_what_its_workers_do() {
+    let trouble = Trouble {
+        death: Some(10_000_000),
+        ..Trouble::default()
+    };
+    let task = |_| 30_000.0;
+    let spec = spec(20_000, MergeMode::Reduce);
+    let outcome = simulate_with(trouble, spec, UNEQUAL, 50_000, &task);
+    // Blocks of a second were queued when it died: of two seconds half are lost.
+    assert_busy("two seconds without a coordinator", &outcome, 0.85);
+}
+
+#[test]
+fn a_broken_machine_is_quarantined_and_the_others_stay_busy() {
+    let broken = Some(WorkerId(1));
+    let trouble = Trouble {
+        broken,
+        ..Trouble::default()
+    };
+    let task = |_| 30_000.0;
+    let spec = spec(20_000, MergeMode::Reduce);
+    let outcome = simulate_with(trouble, spec, UNEQUAL, 50_000, &task);
+    assert_busy("one of six is broken", &outcome, 0.85);
 }

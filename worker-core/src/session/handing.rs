@@ -22,12 +22,8 @@ impl Session {
                     let tree = self.job(lease.job).tree;
                     let partials = partials.into_iter();
                     let partials = partials.map(|(node, partial)| (node, partial, tree.len(node)));
-                    self.outbox.end(
-                        (lease.id, lease.job),
-                        partials.collect(),
-                        lease.failed,
-                        incomplete,
-                    );
+                    self.outbox
+                        .end(lease.claim(), partials.collect(), lease.failed, incomplete);
                 }
             }
         }

@@ -5,10 +5,10 @@ use super::Session;
 use crate::blobs::Arrival;
 use crate::jobs::{Job, JobState};
 use crate::leases::Lease;
-use crate::results::failures;
+use crate::results::{Partial, failures};
 use crate::{End, GrantFault, Micros, Output, Reason};
 use bytes::Bytes;
-use manyhands_protocol::message::{Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker};
+use manyhands_protocol::message::{Claim, Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker};
 use manyhands_protocol::{
     BlobHash, Failure, FailureKind, JobId, LeaseId, Node, PROTOCOL_VERSION, codec, limits,
 };
@@ -28,25 +28,28 @@ impl Session {
         }
         let mut name = self.config.name.clone();
         name.truncate(name.floor_char_boundary(MAX_NAME));
+        self.told = self.capacity();
+        let (slots, hidden) = self.told;
         let hello = Hello {
             version: PROTOCOL_VERSION.to_le_bytes(),
             resume: self.connection.token,
             held: self.hold(),
             name,
             engine: self.config.engine,
-            slots: self.offered_slots(),
+            slots,
             memory: self.config.memory,
             simd: self.config.simd,
+            hidden,
         };
         self.send_frame(codec::encode(&ToCoordinator::Hello(hello)));
     }
 
     /// The leases to hold on to; what a hello has no room for is dropped.
-    fn hold(&mut self) -> Vec<LeaseId> {
-        let done = self.outbox.leases();
-        let all = done.chain(self.leases.iter().map(|lease| lease.id));
-        let held: Vec<LeaseId> = all.take(limits::MAX_LIST).collect();
-        let known: BTreeSet<LeaseId> = held.iter().copied().collect();
+    fn hold(&mut self) -> Vec<Claim> {
+        let done = self.outbox.claims();
+        let all = done.chain(self.leases.iter().map(Lease::claim));
+        let held: Vec<Claim> = all.take(limits::MAX_LIST).collect();
+        let known: BTreeSet<LeaseId> = held.iter().map(|claim| claim.lease).collect();
         self.outbox.forget(|lease| !known.contains(&lease));
         self.drop_leases(|lease| !known.contains(&lease.id));
         held
@@ -84,6 +87,7 @@ impl Session {
                 session,
                 resumed,
                 alive_every_ms,
+                // A coordinator that was started anew resumes like any other.
                 incarnation: _,
             } => {
                 if !self.connection.welcomed(self.now, alive_every_ms) {
@@ -100,7 +104,16 @@ impl Session {
                 job,
                 node,
                 inputs,
-            } => self.grant(lease, job, node, inputs),
+                proof,
+            } => {
+                let claim = Claim {
+                    lease,
+                    job,
+                    node,
+                    proof,
+                };
+                self.grant(claim, inputs)
+            }
             ToWorker::Revoke { lease } => {
                 self.revoke(lease);
                 Ok(())
@@ -124,10 +137,8 @@ impl Session {
                 Ok(())
             }
             ToWorker::Gone { hash } => self.gone(hash),
-            ToWorker::Ping => {
-                self.send(&ToCoordinator::Alive);
-                Ok(())
-            }
+            // That it came is all there is to it.
+            ToWorker::Alive => Ok(()),
             ToWorker::Refused { .. } | ToWorker::Closing { .. } => {
                 unreachable!("dealt with above")
             }
@@ -146,9 +157,14 @@ impl Session {
         self.connection_gone();
     }
 
-    /// The coordinator took this worker in: with what it had, or anew.
+    /// The coordinator took this worker in: with what it had, or anew. It may be
+    /// another start of it than the last one: nothing here depends on that.
     fn begin_session(&mut self, resumed: bool) {
         if resumed {
+            self.forget_unclaimed();
+            for lease in &mut self.leases {
+                lease.told = 0;
+            }
             for message in self.outbox.resumed() {
                 self.send(&message);
             }
@@ -159,8 +175,21 @@ impl Session {
         } else {
             self.forget_all();
         }
-        if self.hidden {
-            self.tell_capacity();
+        // It may have changed since the hello.
+        self.tell_capacity();
+    }
+
+    /// Jobs that no lease here is of: who resumes the session may know nothing
+    /// of them and never say that they are over. Their headers come again
+    /// before their next grant.
+    fn forget_unclaimed(&mut self) {
+        let ended = self.outbox.claims().map(|claim| claim.job);
+        let leased = self.leases.iter().map(|lease| lease.job);
+        let claimed: BTreeSet<JobId> = ended.chain(leased).collect();
+        let jobs = self.jobs.keys().copied();
+        let unclaimed: Vec<JobId> = jobs.filter(|job| !claimed.contains(job)).collect();
+        for job in unclaimed {
+            self.forget(job);
         }
     }
 
@@ -194,13 +223,10 @@ impl Session {
         Ok(())
     }
 
-    fn grant(
-        &mut self,
-        lease: LeaseId,
-        job: JobId,
-        node: Node,
-        inputs: Vec<SegmentRef>,
-    ) -> Result<(), Reason> {
+    fn grant(&mut self, claim: Claim, inputs: Vec<SegmentRef>) -> Result<(), Reason> {
+        let Claim {
+            lease, job, node, ..
+        } = claim;
         let bad = |fault| Reason::BadGrant { lease, fault };
         let Some(known) = self.jobs.get(&job) else {
             return Err(Reason::UnknownJob(job));
@@ -213,13 +239,13 @@ impl Session {
             return Err(Reason::TooMany("leases"));
         }
         if let JobState::Unusable(failure) = &known.state {
-            let failed = [(node, failure.clone())];
-            for message in failures(lease, &failed) {
-                self.send(&message);
-            }
+            let failure = failure.clone();
+            // Said before the lease is given back: it is not for want of slots.
+            self.send(&ToCoordinator::Unusable { job, failure });
+            self.send(&ToCoordinator::Returned { lease });
             return Ok(());
         }
-        let mut granted = Lease::new(lease, known, node, inputs);
+        let mut granted = Lease::new(claim, known, inputs);
         if self.holds_back() {
             self.send(&ToCoordinator::Returned { lease });
             return Ok(());
@@ -255,10 +281,14 @@ impl Session {
 
     fn accepted(&mut self, lease: LeaseId, node: Node) {
         if let Some((partial, tasks)) = self.outbox.accepted(lease, node) {
-            self.tally.blocks += 1;
-            self.tally.tasks += tasks;
-            self.tally.busy_us += partial.busy_us;
+            self.count(&partial, tasks);
         }
+    }
+
+    fn count(&mut self, partial: &Partial, tasks: u64) {
+        self.tally.blocks += 1;
+        self.tally.tasks += tasks;
+        self.tally.busy_us += partial.busy_us;
     }
 
     /// A job is over for this worker.
@@ -266,7 +296,11 @@ impl Session {
         let Some(job) = self.jobs.remove(&id) else {
             return;
         };
-        self.outbox.forget_job(id);
+        // A job's last blocks complete it: it may be over before each of them is
+        // acknowledged.
+        for (partial, tasks) in self.outbox.forget_job(id) {
+            self.count(&partial, tasks);
+        }
         self.drop_leases(|lease| lease.job == id);
         if let JobState::Fetching(_) = job.state {
             for (hash, _) in job.blobs() {
@@ -280,10 +314,10 @@ impl Session {
 
     /// The coordinator knows nothing of what was before.
     fn forget_all(&mut self) {
+        self.outbox.forget(|_| true);
         while let Some(job) = self.jobs.keys().next().copied() {
             self.forget(job);
         }
-        self.outbox.forget(|_| true);
         assert!(self.leases.is_empty(), "a lease without a job");
     }
 
@@ -361,19 +395,28 @@ impl Session {
     fn make_unusable(&mut self, job: JobId, failure: &Failure) {
         let known = self.jobs.get_mut(&job).expect("it was looked up");
         known.state = JobState::Unusable(failure.clone());
-        self.fail_whole(|lease| lease.job == job, failure);
+        let failure = failure.clone();
+        self.send(&ToCoordinator::Unusable { job, failure });
+        for (lease, _) in self.drop_whole(|lease| lease.job == job) {
+            self.send(&ToCoordinator::Returned { lease });
+        }
     }
 
     /// Fails leases that have not begun.
     fn fail_whole(&mut self, lost: impl Fn(&Lease) -> bool, failure: &Failure) {
-        let lost_leases = self.leases.iter().filter(|lease| lost(lease));
-        let failed: Vec<_> = lost_leases.map(|lease| (lease.id, lease.node)).collect();
-        self.drop_leases(lost);
-        for (lease, node) in failed {
+        for (lease, node) in self.drop_whole(lost) {
             for message in failures(lease, &[(node, failure.clone())]) {
                 self.send(&message);
             }
         }
+    }
+
+    /// Drops leases that have not begun; gives them, and their nodes.
+    fn drop_whole(&mut self, lost: impl Fn(&Lease) -> bool) -> Vec<(LeaseId, Node)> {
+        let dropped = self.leases.iter().filter(|lease| lost(lease));
+        let dropped = dropped.map(|lease| (lease.id, lease.node)).collect();
+        self.drop_leases(lost);
+        dropped
     }
 }
 

@@ -2,13 +2,12 @@
 //! guilty task is found here.
 
 use super::Session;
-use crate::jobs::JobState;
+use crate::jobs::{Job, JobState};
 use crate::leases::Lease;
 use crate::pieces::{Load, Piece, next_piece};
 use crate::results::{Partial, failures};
 use crate::slots::{Doing, MergeWork, Run};
 use crate::{Input, Output, Work};
-use bytes::Bytes;
 use manyhands_protocol::{Failure, FailureKind, LeaseId, Node, limits};
 
 /// A single task, or a merge, that died so often while it ran alone is blamed.
@@ -16,7 +15,9 @@ const CRASHES: u8 = 2;
 
 impl Session {
     /// Gives idle slots what is next: what has to run alone, else merges (so
-    /// that memory stays small), else pieces in the order of leases.
+    /// that memory stays small), else pieces in the order of leases. What has no
+    /// room waits for it, and all behind it: a large guest would never get it
+    /// otherwise.
     pub(super) fn start_work(&mut self) {
         while let Some(slot) = self.slots.idle() {
             if self.slots.any_alone() {
@@ -38,6 +39,9 @@ impl Session {
                 .iter()
                 .position(|lease| !lease.merges.is_empty());
             if let Some(at) = merge {
+                if !self.has_room(at) {
+                    return;
+                }
                 let merge = self.leases[at].merges.pop_front().expect("there is one");
                 self.start(slot, at, Doing::Merge(merge), false);
                 continue;
@@ -48,6 +52,9 @@ impl Session {
             let Some(at) = self.leases.iter().position(|lease| self.is_ready(lease)) else {
                 return;
             };
+            if !self.has_room(at) {
+                return;
+            }
             let piece = self.cut_piece(at);
             self.start(slot, at, Doing::Piece(piece), false);
         }
@@ -60,6 +67,22 @@ impl Session {
             && self.job(lease.job).state == JobState::Ready
     }
 
+    /// Whether one more guest of the lease's job has its memory; the only one
+    /// always has.
+    fn has_room(&self, at: usize) -> bool {
+        let need = self.job(self.leases[at].job).header.memory;
+        let taken = self.slots.memory().saturating_add(need);
+        self.slots.busy() == 0 || taken <= self.config.memory
+    }
+
+    /// How many guests of the job may run at once: at least one.
+    fn guests(&self, job: &Job) -> u16 {
+        let room = self.config.memory.checked_div(job.header.memory);
+        let room = room.unwrap_or(u64::MAX).max(1);
+        let slots = self.slots.capacity();
+        u16::try_from(room).map_or(slots, |room| room.min(slots))
+    }
+
     fn cut_piece(&mut self, at: usize) -> Piece {
         let ready = self.leases.iter().filter(|lease| self.is_ready(lease));
         let backlog_us = ready.map(|lease| {
@@ -70,7 +93,7 @@ impl Session {
         let tree = job.tree;
         let load = Load {
             speed: job.speed,
-            slots: self.slots.capacity(),
+            slots: self.guests(job),
             lease_tasks: tree.len(self.leases[at].node),
             backlog_us: backlog_us.sum(),
         };
@@ -96,6 +119,7 @@ impl Session {
             lease,
             job,
             doing,
+            memory: self.job(job).header.memory,
             alone,
             done: 0,
         };
@@ -149,7 +173,8 @@ impl Session {
                 busy_us,
             } => {
                 if let Some((at, run)) = self.end_run(slot, ticket) {
-                    self.done(at, run.doing, partial, busy_us);
+                    let measured = self.slots.was_awake(ticket);
+                    self.done(at, run.doing, Partial::new(partial, busy_us), measured);
                 }
             }
             Input::SlotFailed {
@@ -189,12 +214,13 @@ impl Session {
         Some((at, run))
     }
 
-    fn done(&mut self, at: usize, doing: Doing, bytes: Bytes, busy_us: u64) {
-        if bytes.len() as u64 > limits::MAX_PARTIAL {
+    /// The work came to this; whether its time says how fast the machine is.
+    fn done(&mut self, at: usize, doing: Doing, mut partial: Partial, measured: bool) {
+        if partial.len() > limits::MAX_PARTIAL {
             let most = limits::MAX_PARTIAL >> 20;
             let failure = Failure {
                 kind: FailureKind::Error,
-                message: format!("a partial of {} bytes; at most {most} MiB", bytes.len()),
+                message: format!("a partial of {} bytes; at most {most} MiB", partial.len()),
             };
             self.failed(at, doing, failure, None);
             return;
@@ -206,15 +232,17 @@ impl Session {
             .expect("a lease's job is known");
         match doing {
             Doing::Piece(piece) => {
-                if !piece.suspect && !piece.single_step {
-                    job.speed.ran(job.tree.len(piece.node), busy_us);
+                if measured && !piece.suspect && !piece.single_step {
+                    job.speed.ran(job.tree.len(piece.node), partial.busy_us);
                 }
-                lease.piece_done(piece.node, Partial::new(bytes, busy_us));
+                lease.piece_done(piece.node, partial);
             }
             Doing::Merge(merge) => {
-                job.speed.merged(busy_us);
-                let all_us = busy_us + merge.left.busy_us + merge.right.busy_us;
-                lease.merge_done(merge.node, Partial::new(bytes, all_us));
+                if measured {
+                    job.speed.merged(partial.busy_us);
+                }
+                partial.busy_us += merge.left.busy_us + merge.right.busy_us;
+                lease.merge_done(merge.node, partial);
             }
         }
     }

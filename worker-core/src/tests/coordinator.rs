@@ -7,8 +7,8 @@ use manyhands_protocol::message::{
     FileRef, Hello, JobHeader, MergeMode, SegmentRef, ToCoordinator, ToWorker,
 };
 use manyhands_protocol::{
-    BlobHash, Failure, Incarnation, JobId, LeaseId, MergeTree, Node, SessionToken, Split, Step,
-    Tree, WorkerId, codec, limits, segments_of,
+    BlobHash, Failure, Incarnation, JobId, LeaseId, MergeTree, Node, Proof, SessionToken, Split,
+    Step, Tree, WorkerId, codec, limits, segments_of,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -56,6 +56,11 @@ pub(super) struct Coordinator {
     pub(super) serves: bool,
     /// Whether it listens to nothing (a test speaks for it).
     pub(super) deaf: bool,
+    /// Whether it was started anew and takes sessions up by their claims.
+    anew: bool,
+    worker: WorkerId,
+    /// Whether signs of life are answered.
+    pub(super) answers: bool,
 }
 
 impl Coordinator {
@@ -106,6 +111,9 @@ impl Coordinator {
             needed: Vec::new(),
             serves: true,
             deaf: false,
+            anew: false,
+            worker: WorkerId(1),
+            answers: true,
         }
     }
 
@@ -174,6 +182,7 @@ impl Coordinator {
             job: self.header.job,
             node,
             inputs,
+            proof: prove(lease, self.header.job, node),
         });
         lease
     }
@@ -197,6 +206,18 @@ impl Coordinator {
     pub(super) fn restart(&mut self) {
         self.incarnation += 1;
         self.remembers = false;
+        for lease in self.leases() {
+            self.release(lease);
+        }
+    }
+
+    /// It starts anew, and takes its workers' word for what they hold: leases
+    /// of another incarnation, under another worker's name.
+    pub(super) fn start_anew(&mut self) {
+        self.incarnation += 1;
+        self.next_lease = 0;
+        self.worker = WorkerId(self.worker.0 + 100);
+        self.anew = true;
         for lease in self.leases() {
             self.release(lease);
         }
@@ -241,6 +262,12 @@ impl Coordinator {
                 }
                 self.heard.push(message);
             }
+            ToCoordinator::Alive => {
+                self.heard.push(message);
+                if self.answers {
+                    self.send(&ToWorker::Alive);
+                }
+            }
             other => self.heard.push(other),
         }
     }
@@ -271,7 +298,19 @@ impl Coordinator {
     fn welcome(&mut self, hello: Hello) {
         let token = SessionToken(u128::from(self.token).to_le_bytes());
         let resumed = self.remembers && hello.resume == Some(token);
-        let held: BTreeSet<LeaseId> = hello.held.iter().copied().collect();
+        for claim in &hello.held {
+            let proof = prove(claim.lease, claim.job, claim.node);
+            assert_eq!(claim.proof, proof, "a claim as it was granted");
+        }
+        let held: BTreeSet<LeaseId> = hello.held.iter().map(|claim| claim.lease).collect();
+        if resumed && std::mem::take(&mut self.anew) {
+            for claim in &hello.held {
+                let node = claim.node;
+                self.free.retain(|free| *free != node);
+                let settled = Vec::new();
+                self.granted.insert(claim.lease, Granted { node, settled });
+            }
+        }
         for lease in self.leases() {
             if !resumed || !held.contains(&lease) {
                 self.release(lease);
@@ -281,7 +320,7 @@ impl Coordinator {
         self.token += u64::from(!resumed);
         self.heard.push(ToCoordinator::Hello(hello));
         self.send(&ToWorker::Welcome {
-            worker: WorkerId(1),
+            worker: self.worker,
             session: SessionToken(u128::from(self.token).to_le_bytes()),
             incarnation: Incarnation(self.incarnation),
             resumed,
@@ -348,6 +387,14 @@ impl Coordinator {
             self.free.extend(rest);
         }
     }
+}
+
+/// What this coordinator's grants come with.
+pub(super) fn prove(lease: LeaseId, job: JobId, node: Node) -> Proof {
+    let mut proof = [0; 16];
+    let text = format!("{lease:?} {job:?} {node:?}");
+    proof.copy_from_slice(&BlobHash::of(text.as_bytes()).0[..16]);
+    Proof(proof)
 }
 
 /// The largest nodes under `node` that share nothing with those settled.

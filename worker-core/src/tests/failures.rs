@@ -152,24 +152,71 @@ fn a_job_of_failures_is_given_back_soon() {
 }
 
 #[test]
-fn a_job_that_cannot_run_fails_its_leases() {
+fn a_job_that_cannot_run_here_says_so_and_gives_its_leases_back() {
     let mut world = World::welcomed(2, Coordinator::new(64, MergeMode::Reduce));
     let [left, right] = [Node::new(5, 0).unwrap(), Node::new(5, 1).unwrap()];
-    world.coordinator.grant(left);
+    let first = world.coordinator.grant(left);
     world.deliver_all();
     let failure = Failure {
         kind: FailureKind::Memory,
         message: "too large for this machine".into(),
     };
     let job = world.to_load.pop().expect("it is loaded");
+    world.heard();
     let unusable = Input::JobUnusable {
         job,
         failure: failure.clone(),
     };
     world.handle(unusable);
-    world.coordinator.grant(right);
+    let said = |lease| {
+        let failure = failure.clone();
+        [
+            ToCoordinator::Unusable { job, failure },
+            ToCoordinator::Returned { lease },
+        ]
+    };
+    assert_eq!(world.heard(), said(first));
+    // A grant that crossed it on the way.
+    let second = world.coordinator.grant(right);
     world.deliver_all();
-    assert_eq!(world.coordinator.failed[&left], failure);
-    assert_eq!(world.coordinator.failed[&right], failure);
+    assert_eq!(world.heard(), said(second));
+    assert!(world.coordinator.failed.is_empty(), "no block is to blame");
     assert!(world.runs.is_empty() && world.session.view().leases.is_empty());
+}
+
+#[test]
+fn a_job_whose_module_is_gone_is_unusable() {
+    let mut world = World::welcomed(2, Coordinator::new(64, MergeMode::Reduce));
+    let module = world.coordinator.header.module;
+    world.coordinator.store.remove(&module);
+    let lease = world.coordinator.grant(Node::new(5, 0).unwrap());
+    world.heard();
+    world.deliver_all();
+    let said = world.heard();
+    let [ToCoordinator::Unusable { job, failure }, returned] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(*job, world.coordinator.header.job);
+    assert!(failure.message.contains("no longer has blob"));
+    assert_eq!(*returned, ToCoordinator::Returned { lease });
+}
+
+#[test]
+fn as_many_guests_run_as_have_their_memory() {
+    // The worker of these tests has 1 GiB.
+    for (memory, at_once) in [(1 << 30, 1), (400 << 20, 2), (1 << 20, 4), (4 << 30, 1)] {
+        let mut coordinator = Coordinator::new(64, MergeMode::Reduce);
+        coordinator.header.memory = memory;
+        let mut world = World::welcomed(4, coordinator);
+        let root = world.coordinator.free.pop().unwrap();
+        world.coordinator.grant(root);
+        world.deliver_all();
+        world.load_all();
+        assert_eq!(world.slots.len(), at_once, "{memory} bytes each");
+        while let Some(slot) = world.slots.keys().next().copied() {
+            world.end_slot(slot);
+            assert!(world.slots.len() <= at_once);
+        }
+        assert_eq!(world.coordinator.handed.len(), 1);
+    }
 }

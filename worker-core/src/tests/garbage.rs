@@ -6,7 +6,8 @@ use super::world::World;
 use crate::{GrantFault, Input, Reason};
 use manyhands_protocol::message::{JobHeader, MergeMode, SegmentRef, ToWorker};
 use manyhands_protocol::{
-    BlobHash, Incarnation, JobId, LeaseId, MAX_TASKS, Node, SessionToken, Split, WorkerId, codec,
+    BlobHash, Incarnation, JobId, LeaseId, MAX_TASKS, Node, Proof, SessionToken, Split, WorkerId,
+    codec,
 };
 use proptest::prelude::*;
 
@@ -83,6 +84,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         job: JobId(job),
         node,
         inputs,
+        proof: Proof([1; 16]),
     });
     let accepted = (0u64..8, node()).prop_map(|(counter, node)| ToWorker::Accepted {
         lease: lease(counter),
@@ -101,7 +103,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         4 => accepted,
         2 => (0u64..3).prop_map(|job| ToWorker::Forget { job: JobId(job) }),
         2 => (0u64..4).prop_map(|n| ToWorker::Gone { hash: BlobHash::of(&content(n)) }),
-        1 => Just(ToWorker::Ping),
+        1 => Just(ToWorker::Alive),
         1 => Just(ToWorker::Refused { reason }),
         1 => closing,
     ];
@@ -211,6 +213,7 @@ fn grant(counter: u64, node: Node, inputs: Vec<SegmentRef>) -> ToWorker {
         job: JOB,
         node,
         inputs,
+        proof: Proof([1; 16]),
     }
 }
 
@@ -239,6 +242,7 @@ fn bad_grants_are_named() {
         job: JobId(9),
         node: root,
         inputs: Vec::new(),
+        proof: Proof([1; 16]),
     };
     assert_eq!(reason_for(&[unknown]), Some(Reason::UnknownJob(JobId(9))));
 }

@@ -5,7 +5,7 @@ use super::coordinator::{ALIVE_MS, Coordinator};
 use super::world::World;
 use crate::{Input, Micros};
 use manyhands_protocol::limits;
-use manyhands_protocol::message::{MergeMode, ToCoordinator};
+use manyhands_protocol::message::{MergeMode, ToCoordinator, ToWorker};
 
 #[test]
 fn a_large_partial_goes_in_pieces_at_the_sockets_pace() {
@@ -94,6 +94,7 @@ fn progress_is_told_once_a_second() {
             ticket,
             tasks,
         });
+        world.tell(&ToWorker::Alive);
     }
     let told = world.heard();
     let progress = |done| ToCoordinator::Progress { lease, done };

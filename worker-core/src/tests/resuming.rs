@@ -1,9 +1,9 @@
 //! Connections that come and go.
 
-use super::coordinator::{ALIVE_MS, Coordinator};
+use super::coordinator::{Coordinator, JOB, prove};
 use super::world::World;
 use crate::{ConnectionView, End, Input, Micros, Reason};
-use manyhands_protocol::message::{MergeMode, ToCoordinator, ToWorker};
+use manyhands_protocol::message::{Claim, MergeMode, ToCoordinator, ToWorker};
 use manyhands_protocol::{Node, SessionToken};
 
 fn waits_until(world: &World) -> Option<Micros> {
@@ -14,24 +14,54 @@ fn waits_until(world: &World) -> Option<Micros> {
 }
 
 #[test]
-fn waits_grow_with_jitter_and_end() {
+fn waits_stay_short_at_first_then_grow_with_jitter_and_end() {
     let mut world = World::new(1, Coordinator::new(1, MergeMode::Reduce));
-    let mut waits = Vec::new();
-    for _ in 0..40 {
+    let (mut early, mut late) = (Vec::new(), Vec::new());
+    while late.len() < 30 {
         assert!(std::mem::take(&mut world.connecting));
         world.handle(Input::Disconnected);
         let until = waits_until(&world).expect("it waits");
+        let waits = if world.now < 10_000_000 {
+            &mut early
+        } else {
+            &mut late
+        };
         waits.push(until.0 - world.now);
         assert_eq!(world.session.next_deadline(), Some(until));
         world.wait();
     }
-    for (at, wait) in waits.iter().enumerate() {
-        let most = (250_000_u64 << at.min(7)).min(30_000_000);
-        assert!(*wait <= most, "wait {at} is {wait} µs");
+    for (at, wait) in early.iter().enumerate() {
+        let most = 250_000_u64 << at.min(2);
+        assert!(*wait <= most, "early wait {at} is {wait} µs");
     }
-    assert!(waits.iter().max() > Some(&15_000_000), "{waits:?}");
-    let distinct: std::collections::BTreeSet<_> = waits.iter().collect();
-    assert_eq!(distinct.len(), waits.len(), "jitter");
+    for (at, wait) in late.iter().enumerate() {
+        let most = (1_000_000_u64 << at.min(5)).min(30_000_000);
+        assert!(*wait <= most, "late wait {at} is {wait} µs");
+    }
+    assert!(late.iter().max() > Some(&15_000_000), "{late:?}");
+    let all: std::collections::BTreeSet<_> = early.iter().chain(&late).collect();
+    assert_eq!(all.len(), early.len() + late.len(), "jitter");
+}
+
+#[test]
+fn a_restart_of_two_seconds_is_over_in_two_more() {
+    for seed in 0..200 {
+        let coordinator = Coordinator::new(1, MergeMode::Reduce);
+        let mut world = World::seeded(1, coordinator, seed);
+        world.connect();
+        world.deliver_all();
+        world.now += 3_000_000;
+        world.sever();
+        let back = world.now + 2_000_000;
+        while world.now < back {
+            if std::mem::take(&mut world.connecting) {
+                world.handle(Input::Disconnected);
+            }
+            world.wait();
+        }
+        assert!(world.connecting, "it waited for its turn to try");
+        assert!(world.now - back <= 1_000_000, "seed {seed}");
+    }
 }
 
 #[test]
@@ -52,7 +82,8 @@ fn a_good_connection_is_followed_by_a_short_wait() {
 #[test]
 fn a_resumed_session_hands_in_what_was_done() {
     let mut world = World::welcomed(2, Coordinator::new(64, MergeMode::Reduce));
-    let lease = world.coordinator.grant(Node::new(5, 0).unwrap());
+    let node = Node::new(5, 0).unwrap();
+    let lease = world.coordinator.grant(node);
     world.deliver_all();
     world.load_all();
     world.sever();
@@ -68,7 +99,13 @@ fn a_resumed_session_hands_in_what_was_done() {
     let [ToCoordinator::Hello(hello)] = &heard[..] else {
         panic!("{heard:?}");
     };
-    assert_eq!(hello.held, [lease]);
+    let claim = Claim {
+        lease,
+        job: JOB,
+        node,
+        proof: prove(lease, JOB, node),
+    };
+    assert_eq!(hello.held, [claim]);
     assert_eq!(hello.resume, world.session.token());
     assert_eq!(world.coordinator.handed.len(), 1);
     assert_eq!(world.session.view().retained_bytes, 0);
@@ -141,7 +178,9 @@ fn refused_and_closed_connections_are_not_tried_at_once() {
         after_ms: 5_000,
         reason: reason.clone(),
     });
-    assert_eq!(world.disconnects[1..], [Reason::Closing(reason)]);
+    let closing = Reason::Closing(reason);
+    assert_eq!(closing.to_string(), "restarting", "its own words, once");
+    assert_eq!(world.disconnects[1..], [closing]);
     let wait = waits_until(&world).unwrap().0 - before;
     assert!((5_000_000..=6_000_000).contains(&wait), "{wait}");
     world.wait();
@@ -157,48 +196,10 @@ fn refused_and_closed_connections_are_not_tried_at_once() {
 }
 
 #[test]
-fn a_silent_coordinator_is_given_up_only_if_it_owes_an_answer() {
-    let mut world = World::welcomed(2, Coordinator::new(8, MergeMode::Reduce));
-    for _ in 0..100 {
-        world.wait();
-    }
-    assert!(
-        world.heard()[1..]
-            .iter()
-            .all(|m| *m == ToCoordinator::Alive)
-    );
-    assert_eq!(world.disconnects, [], "it owes nothing");
-    world.coordinator.accepts = false;
-    let root = world.coordinator.tree.root().unwrap();
-    world.coordinator.grant(root);
-    world.run_dry();
-    let since = world.now;
-    while world.disconnects.is_empty() {
-        world.wait();
-    }
-    assert_eq!(world.disconnects, [Reason::Silent(60)]);
-    assert_eq!(world.now - since, 60_000_000);
-    assert!(world.session.view().retained_bytes > 0);
-}
-
-#[test]
-fn alive_is_said_only_when_nothing_else_is() {
-    let mut world = World::welcomed(1, Coordinator::new(8, MergeMode::Reduce));
-    world.heard();
-    let alive = Micros::from_millis(ALIVE_MS);
-    assert_eq!(world.session.next_deadline(), Some(alive));
-    world.now = alive.0 / 2;
-    world.tell(&ToWorker::Ping);
-    assert_eq!(world.heard(), [ToCoordinator::Alive]);
-    let next = Micros(alive.0 / 2).after(alive);
-    assert_eq!(world.session.next_deadline(), Some(next));
-}
-
-#[test]
 fn a_second_welcome_and_a_message_before_it_are_out_of_turn() {
     let mut world = World::new(1, Coordinator::new(8, MergeMode::Reduce));
     world.connect();
-    world.tell(&ToWorker::Ping);
+    world.tell(&ToWorker::Alive);
     assert_eq!(world.disconnects, [Reason::OutOfTurn]);
     world.wait();
     world.connect();

@@ -114,6 +114,7 @@ fn assert_silent(world: &mut World) {
     world.wait();
     world.heard();
     for _ in 0..3 {
+        world.deliver_all();
         world.wait();
     }
     assert_eq!(world.heard(), vec![ToCoordinator::Alive; 3]);

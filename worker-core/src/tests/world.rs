@@ -70,8 +70,17 @@ pub(super) fn config(slots: u16) -> Config {
 impl World {
     /// Not connected yet.
     pub(super) fn new(slots: u16, coordinator: Coordinator) -> Self {
+        Self::seeded(slots, coordinator, 7)
+    }
+
+    /// The same with another session's jitter.
+    pub(super) fn seeded(slots: u16, coordinator: Coordinator, seed: u64) -> Self {
+        let config = Config {
+            seed,
+            ..config(slots)
+        };
         let mut world = Self {
-            session: Session::new(config(slots), Micros(0)),
+            session: Session::new(config, Micros(0)),
             now: 0,
             coordinator,
             open: false,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use js_sys::{Function, Object, Reflect};
 use manyhands_protocol::message::{EngineKind, JobHeader, SegmentRef, ToCoordinator, ToWorker};
 use manyhands_protocol::{BlobHash, FailureKind, Incarnation, JobId, LeaseId, MergeMode, Node};
-use manyhands_protocol::{SessionToken, Split, WorkerId};
+use manyhands_protocol::{Proof, SessionToken, Split, WorkerId};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -25,6 +25,10 @@ struct Tab {
 
 impl Tab {
     fn open(url: &str) -> Self {
+        Self::open_as(url, false)
+    }
+
+    fn open_as(url: &str, hidden: bool) -> Self {
         let reports = Mailbox::new();
         let put = reports.clone();
         let report = Closure::<dyn FnMut(_)>::new(move |report| put.put(report));
@@ -35,7 +39,7 @@ impl Tab {
         set(&settings, "slots", 2);
         set(&settings, "memory", 1e9);
         set(&settings, "share", 1.0);
-        set(&settings, "hidden", false);
+        set(&settings, "hidden", hidden);
         let function: &Function = report.as_ref().unchecked_ref();
         let hub = Hub::new(settings.unchecked_ref::<Settings>(), function.clone());
         Self {
@@ -144,6 +148,7 @@ async fn a_block_goes_from_grant_to_partial() {
         job: JOB,
         node,
         inputs: vec![],
+        proof: Proof([1; 16]),
     };
     coordinator.say(&grant(lease(1), node));
     let (message, bytes) = outcome(&coordinator, &[&guest::module()]).await;
@@ -205,6 +210,7 @@ async fn inputs_are_cut_and_reach_their_tasks() {
         job: JOB,
         node: Node::new(1, 0).unwrap(),
         inputs: vec![segment],
+        proof: Proof([1; 16]),
     });
     let (message, partial) = outcome(&coordinator, &[&guest::module(), lines]).await;
     assert!(
@@ -230,6 +236,7 @@ async fn an_endless_task_is_named_and_the_tab_goes_on() {
         job: JOB,
         node,
         inputs: vec![],
+        proof: Proof([1; 16]),
     });
     let (message, _) = outcome(&coordinator, &[&guest::module()]).await;
     let ToCoordinator::Failed {
@@ -242,6 +249,20 @@ async fn an_endless_task_is_named_and_the_tab_goes_on() {
     };
     assert_eq!((guilty, failure.kind), (node, FailureKind::Timeout));
     assert!(failure.message.contains("300 ms"), "{failure:?}");
+}
+
+#[wasm_bindgen_test]
+async fn a_page_that_is_hidden_says_so_at_once() {
+    for hidden in [true, false] {
+        let coordinator = Coordinator::new();
+        let tab = Tab::open_as("ws://there/ws", hidden);
+        let hello = |message, _| match message {
+            ToCoordinator::Hello(hello) => Some(hello),
+            _ => None,
+        };
+        assert_eq!(coordinator.hear(hello).await.hidden, hidden);
+        tab.hub.leave(0);
+    }
 }
 
 #[wasm_bindgen_test]

@@ -24,6 +24,11 @@ pub(super) fn slot_url() -> String {
 }
 
 fn slot(params: &str) -> (Slot, Mailbox<Told>) {
+    slot_of(&guest::module(), params, &[])
+}
+
+/// A slot that has been taught the job of this guest.
+pub(super) fn slot_of(wasm: &[u8], params: &str, files: &[(&str, &[u8])]) -> (Slot, Mailbox<Told>) {
     let events = Mailbox::new();
     let put = events.clone();
     let tell = move |event| match event {
@@ -31,28 +36,34 @@ fn slot(params: &str) -> (Slot, Mailbox<Told>) {
         SlotEvent::Broken(text) => panic!("{text}"),
     };
     let mut slot = Slot::start(&slot_url(), 1.0, tell).unwrap();
-    let module = Module::new(&Uint8Array::from(&guest::module()[..])).unwrap();
-    slot.teach(
-        JOB,
-        &Order::job(JOB, &module, params.as_bytes(), std::iter::empty()),
-    );
+    let module = Module::new(&Uint8Array::from(wasm)).unwrap();
+    let job = Order::job(JOB, &module, params.as_bytes(), files.iter().copied());
+    slot.teach(JOB, &job);
     (slot, events)
 }
 
-async fn end(events: &Mailbox<Told>) -> Told {
+pub(super) async fn end(events: &Mailbox<Told>) -> Told {
     events
         .find(|told| told.op() != "slice" && told.op() != "log")
         .await
 }
 
-fn sum(told: &Told) -> u64 {
+pub(super) fn sum(told: &Told) -> u64 {
     assert_eq!(told.op(), "done");
     u64::from_le_bytes(told.partial().to_vec().try_into().expect("8 bytes"))
 }
 
 async fn failure_of(params: &str) -> Failure {
-    let (slot, events) = slot(params);
-    slot.post(&Order::run(1, JOB, &(0..4), false, vec![]));
+    failure_in(slot(params), vec![]).await
+}
+
+/// How a guest's first block fails.
+pub(super) async fn failure_of_guest(wasm: &[u8], inputs: Vec<Part<'_>>) -> Failure {
+    failure_in(slot_of(wasm, "-", &[]), inputs).await
+}
+
+async fn failure_in((slot, events): (Slot, Mailbox<Told>), inputs: Vec<Part<'_>>) -> Failure {
+    slot.post(&Order::run(1, JOB, &(0..2), false, inputs));
     let told = end(&events).await;
     assert_eq!(told.op(), "failed");
     failure::of_told(&told, 3 << 20)
@@ -165,7 +176,7 @@ async fn tasks_read_their_inputs() {
     assert_eq!(sum(&end(&events).await), 8);
 }
 
-fn is_log(told: &Told) -> bool {
+pub(super) fn is_log(told: &Told) -> bool {
     told.op() == "log"
 }
 

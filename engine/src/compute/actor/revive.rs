@@ -21,7 +21,10 @@ impl Actor {
     /// can be started.
     pub(super) async fn replace(mut self) -> Option<Self> {
         let mut was_ready = std::mem::take(&mut self.ready);
-        let mut suspect = was_ready && !self.named_overdue;
+        // Its watchdog has ended it, as it should: whoever asked for the work that
+        // was overdue is told so.
+        let expected = self.named_overdue;
+        let mut suspect = was_ready && !expected;
         let mut reason = self.process.end().await;
         loop {
             self.deaths += 1;
@@ -41,7 +44,11 @@ impl Actor {
                     continue;
                 }
             }
-            tracing::warn!(%reason, "the compute child has ended; a new one takes its place");
+            if expected {
+                tracing::debug!(%reason, "the compute child has ended; a new one takes its place");
+            } else {
+                tracing::warn!(%reason, "the compute child has ended; a new one takes its place");
+            }
             self.reload();
             self.tell(Event::Restarted { reason });
             return Some(self);

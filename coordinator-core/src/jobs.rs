@@ -1,0 +1,94 @@
+//! Jobs that are not over, as the core keeps them: what workers are told of
+//! them, and how they are shown.
+
+use crate::core::Partial;
+use crate::record::Plan;
+use bytes::Bytes;
+use manyhands_protocol::api::{Contribution, JobView};
+use manyhands_protocol::message::{EngineKind, SegmentRef, ToWorker};
+use manyhands_protocol::{JobId, Node, Tree, WorkerId, codec};
+use manyhands_scheduler::{Micros, Scheduler};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Contributors shown of a job, the most first.
+const SHOWN: usize = 100;
+
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The frame that goes before its first grant.
+    pub(crate) header: Bytes,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) tree: Tree,
+    pub(crate) view: JobView,
+    start: Micros,
+    /// How long it had run before this start of the coordinator.
+    before_ms: u64,
+    /// Names of those who worked on it, who may have left.
+    known: BTreeMap<WorkerId, (String, EngineKind)>,
+    /// Slot time of both halves, of merges under way.
+    pub(crate) merging: BTreeMap<Node, u64>,
+}
+
+impl Job {
+    pub(crate) fn new(plan: Arc<Plan>, view: JobView, now: Micros, before_ms: u64) -> Self {
+        let header = codec::encode(&ToWorker::Job(plan.header.clone())).into();
+        Self {
+            header,
+            tree: Tree::new(plan.header.tasks).expect("checked at the submission"),
+            plan,
+            view,
+            start: now,
+            before_ms,
+            known: BTreeMap::new(),
+            merging: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn meet(&mut self, worker: WorkerId, name: &str, engine: EngineKind) {
+        let known = self.known.entry(worker);
+        known.or_insert_with(|| (name.to_owned(), engine));
+    }
+
+    /// The segments that hold the inputs of a node's tasks.
+    pub(crate) fn inputs(&self, node: Node) -> Vec<SegmentRef> {
+        let tasks = self.tree.range(node);
+        let segments = &self.plan.segments;
+        let from = segments.partition_point(|at| at.first_task + at.tasks <= tasks.start);
+        let to = segments.partition_point(|at| at.first_task < tasks.end);
+        segments[from..to].to_vec()
+    }
+
+    /// The job as it stands; of its result's length only the driver knows.
+    pub(crate) fn look(&self, id: JobId, scheduler: &Scheduler<Partial>, now: Micros) -> JobView {
+        let mut view = self.view.clone();
+        view.elapsed_ms = self.before_ms + now.since(self.start) / 1000;
+        if let Some(progress) = scheduler.job(now, id) {
+            view.done = progress.done;
+            view.running = progress.running;
+            view.retries = progress.retries;
+            view.remaining_ms = progress.remaining_us.map(|micros| micros.div_ceil(1000));
+            view.waiting = progress.waiting.map(|why| why.to_string());
+        }
+        view.contributions = self.contributions(id, scheduler);
+        view
+    }
+
+    fn contributions(&self, id: JobId, scheduler: &Scheduler<Partial>) -> Vec<Contribution> {
+        let counted = scheduler.contributions(id).into_iter().filter_map(|one| {
+            let (name, engine) = self.known.get(&one.worker)?;
+            Some(Contribution {
+                worker: one.worker,
+                name: name.clone(),
+                engine: *engine,
+                blocks: one.blocks,
+                tasks: one.tasks,
+                busy_ms: one.busy_us / 1000,
+            })
+        });
+        let mut all: Vec<_> = counted.collect();
+        all.sort_by_key(|one| (std::cmp::Reverse(one.tasks), one.worker));
+        all.truncate(SHOWN);
+        all
+    }
+}

@@ -1,0 +1,7 @@
+//! The core against made-up workers, disks and guests: what is said when, and
+//! what a successor makes of what was recorded.
+
+mod disk;
+mod durability;
+mod restarts;
+mod rig;

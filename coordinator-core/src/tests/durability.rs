@@ -1,0 +1,201 @@
+//! What waits for which commit.
+
+use super::rig::{MS, Rig, job};
+use crate::{Input, Output};
+use bytes::Bytes;
+use manyhands_protocol::api::{BlobView, JobState};
+use manyhands_protocol::message::ToWorker;
+use manyhands_protocol::{BlobHash, JobId, MergeMode, Node};
+
+const WORTH: u64 = 50 * MS;
+
+fn node(level: u8, index: u64) -> Node {
+    Node::new(level, index).unwrap()
+}
+
+#[test]
+fn a_submission_is_answered_once_it_is_durable() {
+    let mut rig = Rig::new();
+    let request = rig.request();
+    let new = Box::new(job(1, 4, MergeMode::Reduce));
+    rig.handle(Input::Submit { request, job: new });
+    assert!(rig.rest().is_empty(), "nobody is told yet");
+    rig.commit();
+    assert_eq!(rig.disk.jobs.len(), 1);
+    match &rig.rest()[..] {
+        [Output::Submitted { request: to, view }] => {
+            assert_eq!((*to, view.id), (request, JobId(1)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_submission_that_comes_twice_is_one_job() {
+    let mut rig = Rig::new();
+    for id in [1, 2] {
+        let mut new = job(id, 4, MergeMode::Reduce);
+        let mut plan = new.plan.as_ref().clone();
+        plan.key = Some("once".into());
+        new.plan = plan.into();
+        rig.submit(new);
+        match &rig.rest()[..] {
+            [Output::Submitted { view, .. }] => assert_eq!(view.id, JobId(1)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(rig.disk.jobs.len(), 1);
+}
+
+#[test]
+fn a_receipt_waits_for_the_record_and_a_cheap_partial_for_nothing() {
+    let mut rig = Rig::new();
+    rig.submit(job(1, 1000, MergeMode::Concat));
+    let worker = rig.worker();
+    let grants = rig.grants(worker);
+    rig.hands_in(worker, grants[0].names(), b"cheap", 3);
+    let receipt = ToWorker::Accepted {
+        lease: grants[0].claim.lease,
+        node: grants[0].claim.node,
+    };
+    assert!(rig.frames(worker).contains(&receipt));
+    assert!(rig.committing.is_none() && rig.core.is_settled());
+    rig.hands_in(worker, grants[1].names(), b"dear", WORTH);
+    let (lease, node) = grants[1].names();
+    let receipt = ToWorker::Accepted { lease, node };
+    assert!(!rig.frames(worker).contains(&receipt));
+    rig.wait(2 * MS);
+    assert!(
+        !rig.frames(worker).contains(&receipt),
+        "it is only being written"
+    );
+    rig.commit();
+    assert!(rig.frames(worker).contains(&receipt));
+    let stored = &rig.disk.jobs[&JobId(1)].partials;
+    let bytes: Vec<_> = stored.values().map(|row| &row.2[..]).collect();
+    assert_eq!(bytes, [b"dear"]);
+}
+
+#[test]
+fn a_merged_partial_takes_the_place_of_its_halves() {
+    let mut rig = Rig::new();
+    rig.submit(job(1, 2, MergeMode::Reduce));
+    let worker = rig.worker();
+    let mut grants = rig.grants(worker);
+    grants.extend(rig.grants(worker));
+    for (grant, bytes) in grants.iter().zip([b"l", b"r"]) {
+        rig.hands_in(worker, grant.names(), bytes, WORTH);
+    }
+    let merges = rig.rest();
+    assert!(
+        matches!(&merges[1..], [Output::Merge { left, right, .. }] if left == "l" && right == "r")
+    );
+    rig.commit_all();
+    assert_eq!(rig.disk.jobs[&JobId(1)].partials.len(), 2);
+    rig.handle(Input::Merged {
+        job: JobId(1),
+        node: node(1, 0),
+        outcome: Ok(Bytes::from("lr")),
+    });
+    rig.commit_all();
+    let rows: Vec<_> = rig.disk.jobs[&JobId(1)].partials.values().collect();
+    assert_eq!(rows, [&(node(1, 0), 2, Bytes::from("lr"), 2 * WORTH)]);
+    assert!(matches!(&rig.rest()[..], [Output::Finish { partial, .. }] if partial == "lr"));
+}
+
+#[test]
+fn merges_within_a_group_leave_one_record() {
+    let mut rig = Rig::new();
+    rig.submit(job(1, 2, MergeMode::Reduce));
+    let worker = rig.worker();
+    let grants = rig.grants(worker);
+    for grant in &grants {
+        rig.hands_in(worker, grant.names(), b"x", WORTH);
+    }
+    rig.handle(Input::Merged {
+        job: JobId(1),
+        node: node(1, 0),
+        outcome: Ok(Bytes::from("xx")),
+    });
+    rig.wait(2 * MS);
+    let group = rig.committing.as_ref().expect("a group");
+    assert_eq!(group.records.len(), 1, "{group:?}");
+}
+
+#[test]
+fn the_end_is_told_once_it_is_durable_and_leaves_only_the_view() {
+    let mut rig = Rig::new();
+    rig.submit(job(1, 2, MergeMode::Concat));
+    let worker = rig.worker();
+    for grant in rig.grants(worker) {
+        rig.hands_in(worker, grant.names(), b"y", WORTH);
+    }
+    let outputs = rig.rest();
+    assert!(matches!(
+        &outputs[1..],
+        [
+            Output::Append { task: 1, .. },
+            Output::Append { task: 2, .. },
+            Output::Complete { .. }
+        ]
+    ));
+    rig.handle(Input::Synced {
+        job: JobId(1),
+        task: 1,
+        len: 1,
+    });
+    rig.commit_all();
+    assert_eq!(
+        rig.disk.jobs[&JobId(1)].partials.len(),
+        1,
+        "one is in the file"
+    );
+    rig.frames(worker);
+    let (hash, len) = (BlobHash::of(b"yy"), 2);
+    rig.handle(Input::Finished {
+        job: JobId(1),
+        outcome: Ok(BlobView { hash, len }),
+    });
+    assert!(rig.rest().is_empty() && rig.core.view(rig.now, JobId(1)).is_none());
+    rig.commit();
+    match &rig.rest()[..] {
+        [Output::Over { view }] => assert_eq!(view.state, JobState::Done { len, hash }),
+        other => panic!("{other:?}"),
+    }
+    let job = &rig.disk.jobs[&JobId(1)];
+    assert_eq!((job.view.done, job.partials.len()), (2, 0));
+    assert!(rig.disk.stored().is_empty());
+}
+
+#[test]
+fn while_nothing_can_be_kept_nothing_is_handed_out() {
+    let mut rig = Rig::new();
+    rig.submit(job(1, 1000, MergeMode::Concat));
+    let full = || Some("no space".to_owned());
+    rig.handle(Input::Trouble(full()));
+    let worker = rig.worker();
+    assert!(rig.grants(worker).is_empty());
+    assert_eq!(rig.core.status().trouble, full());
+    rig.handle(Input::Trouble(None));
+    assert!(!rig.grants(worker).is_empty());
+    assert_eq!(rig.core.status().trouble, None);
+}
+
+#[test]
+fn a_drain_sends_workers_to_the_successor_and_takes_no_more() {
+    let mut rig = Rig::new();
+    let worker = rig.worker();
+    rig.frames(worker);
+    rig.handle(Input::Drain);
+    match &rig.frames(worker)[..] {
+        [ToWorker::Closing { after_ms, reason }] => {
+            assert!(*after_ms < 60_000);
+            assert_eq!(reason, "the coordinator closes");
+        }
+        other => panic!("{other:?}"),
+    }
+    rig.submit(job(1, 10, MergeMode::Concat));
+    let late = rig.worker();
+    assert!(rig.grants(late).is_empty());
+    assert!(rig.core.is_settled());
+}
