@@ -139,7 +139,9 @@ function start() {
     name: browserName(),
     slots: threads(),
     share: share(),
-    memory: (navigator.deviceMemory || 4) * 2 ** 29,
+    // Half of what the browser tells, which is 8 GiB at most; a guest's limit is
+    // what it may take, not what it takes.
+    memory: (navigator.deviceMemory || 8) * 2 ** 29,
     hidden: document.hidden,
   });
   if (isPaused()) tell({ op: 'pause', paused: true });

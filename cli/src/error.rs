@@ -159,7 +159,8 @@ pub(crate) enum Error {
     Coordinator(coordinator::StartError),
     /// A coordinator closed by itself.
     #[error(
-        "the coordinator has closed by itself: its data folder cannot be written any more (see above)"
+        "the coordinator has ended by itself; why is said above. Nothing that it acknowledged is lost: start it again on the \
+         same folder"
     )]
     CoordinatorEnded,
     /// Nowhere to keep data.

@@ -33,7 +33,7 @@ pub(crate) struct JobArgs {
     pub(crate) file: Vec<NamedFile>,
 
     /// Memory a guest may have, at most 4GiB
-    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     pub(crate) memory: Size,
 
     /// How long one task may run; one that takes longer fails the job, which

@@ -10,12 +10,12 @@ use crate::error::ApiError;
 use crate::guard::Guard;
 use crate::guests::Guests;
 use crate::inputs::{Cutting, InputPart, SegmentIndex};
-use crate::journal::{Journal, JournalError, MemoryJournal, OpenError, SqliteJournal};
+use crate::journal::{Identity, Journal, JournalError, MemoryJournal, OpenError, SqliteJournal};
 use crate::metrics::Metrics;
 use crate::outputs::OutputFile;
 use crate::{guests, keeping, routes, submit};
 use axum::serve::ListenerExt;
-use manyhands_coordinator_core::{ClaimKey, Core, Damaged, Stored};
+use manyhands_coordinator_core::{ClaimKey, Core, Damaged, Plan, Stored};
 use manyhands_engine::compute::Compute;
 use manyhands_protocol::api::{JobView, Submission};
 use manyhands_protocol::{Incarnation, MergeMode};
@@ -96,20 +96,20 @@ impl Coordinator {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let (blobs, journal) = open(&config)?;
+        let identity = journal.identity();
         let key = config
             .key
             .clone()
             // A variable that is set to nothing sets no key.
             .filter(|key| !key.is_empty())
-            .or_else(|| (!address.ip().is_loopback()).then(random_key));
-        let (blobs, journal) = open(&config)?;
+            .or_else(|| (!address.ip().is_loopback()).then(|| own_key(&identity)));
         let compute = Compute::spawn(config.compute.clone());
         let (compute, events) = compute.map_err(|source| StartError::Compute {
             program: config.compute.program.clone(),
             source,
         })?;
         let (inputs, inbox) = mpsc::channel(driver::QUEUE);
-        let identity = journal.identity();
         let app = Arc::new(App {
             guard: Guard::new(address, &config.allow_hosts, key.clone()),
             blobs,
@@ -281,8 +281,30 @@ async fn restore_one(
         MergeMode::Reduce => None,
         MergeMode::Concat => Some(output(app, &mut stored).await?),
     };
-    app.guests.later(id, plan);
-    Ok(driver.restore(stored, cutting, output))
+    app.guests.later(id, Arc::clone(&plan));
+    let restored = driver.restore(stored, cutting, output);
+    if restored.is_ok()
+        && let Some(missing) = lacks(app, &plan).await?
+    {
+        tracing::error!(job = %id, %missing, "this job is given up");
+        driver.give_up(id, guests::crash(missing.to_string()));
+    }
+    Ok(restored)
+}
+
+/// A blob that the job needs and that somebody has taken away: workers would ask
+/// for it for ever.
+async fn lacks(app: &App, plan: &Plan) -> Result<Option<BlobError>, BlobError> {
+    let files = plan.header.files.iter().map(|file| file.hash);
+    let inputs = plan.blobs.iter().copied();
+    for hash in [plan.header.module].into_iter().chain(files).chain(inputs) {
+        match app.blobs.needed(hash).await {
+            Ok(_) => {}
+            Err(missing @ BlobError::Missing { .. }) => return Ok(Some(missing)),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(None)
 }
 
 /// The growing result of a job; where less is there than the journal says, all
@@ -315,11 +337,11 @@ fn serve(app: &Arc<App>, listener: TcpListener) {
     });
 }
 
-/// 128 bits, in digits that can be typed.
-fn random_key() -> String {
-    let mut key = [0; 16];
-    getrandom::fill(&mut key).expect("the system gives random bytes");
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The key that is printed: 128 bits in digits that can be typed, the same at
+/// each start on the same journal, so that authors' programs go on after one.
+fn own_key(identity: &Identity) -> String {
+    let key = blake3::derive_key("manyhands 2026-11 key of the HTTP API", &identity.secret);
+    key[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The address this machine would reach others from; no packet is sent.

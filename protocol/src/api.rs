@@ -79,7 +79,7 @@ pub struct Submission {
     /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// Bytes of memory a guest may have; 512 MiB if absent, 4 GiB at most.
+    /// Bytes of memory a guest may have; 256 MiB if absent, 4 GiB at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
     /// How long one task may run, in milliseconds; a minute if absent.

@@ -32,7 +32,7 @@ pub const MAX_LIST: usize = 4096;
 pub const MAX_SLOTS: u16 = 4096;
 
 /// Memory a guest may have unless the submission says otherwise, in bytes.
-pub const DEFAULT_MEMORY: u64 = 512 << 20;
+pub const DEFAULT_MEMORY: u64 = 256 << 20;
 
 /// The longest one task may run unless the submission says otherwise, in
 /// milliseconds.

@@ -185,6 +185,13 @@ impl Driver {
         Ok(())
     }
 
+    /// A job that can have no result: it fails.
+    pub(crate) fn give_up(&mut self, job: JobId, failure: Failure) {
+        let outcome = Err(failure);
+        self.core
+            .handle(self.now(), Event::Finished { job, outcome });
+    }
+
     fn now(&self) -> Micros {
         Micros(u64::try_from(self.start.elapsed().as_micros()).expect("under 500,000 years"))
     }
