@@ -118,7 +118,19 @@ impl<P> Scheduler<P> {
         if self.workers[&id].asked_until > self.now {
             return false;
         }
-        let need = self.jobs[&lease.job].need();
+        let job = &self.jobs[&lease.job];
+        // A copy that is given back frees nothing, and its worker would only
+        // find it again.
+        let alone = |holders: &[LeaseId]| holders == [victim];
+        let frees = job
+            .blocks
+            .pieces(lease.node)
+            .take(LEASES_SEEN)
+            .any(|(_, piece)| alone(&piece.holders));
+        if !frees {
+            return false;
+        }
+        let need = job.need();
         let mut free_slots = u64::from(holder.slots_for(need));
         let mut ahead = holder.queue.iter().take_while(|other| **other != victim);
         while free_slots > 0 {
