@@ -3,5 +3,6 @@
 
 mod disk;
 mod durability;
+mod found;
 mod restarts;
 mod rig;

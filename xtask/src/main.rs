@@ -9,6 +9,7 @@ mod demo;
 mod guests;
 mod purity;
 mod run;
+mod sim;
 mod test;
 mod tools;
 mod web;
@@ -38,6 +39,8 @@ enum Command {
     Ci,
     /// Measure the system beside the bare runtime, in one run
     Bench(bench::Options),
+    /// Simulate the whole system with faults, by seeds
+    Sim(sim::Options),
     /// Install the tools that tests and checks need, once
     Tools,
     /// Build the page's worker into www/pkg
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Check => checks::run(),
         Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Tools => tools::install_all(),
         Command::Web => web::run(),
         Command::Guests => guests::run(),
