@@ -41,6 +41,7 @@ impl Rig {
             },
             key: ClaimKey([1; 32]),
             max_workers: usize::MAX,
+            pace_us: 2_000,
         };
         let mut rig = Self {
             core: Core::new(config),

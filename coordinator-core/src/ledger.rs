@@ -11,10 +11,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Two groups of partials begin at least so far apart: a sync costs about as
-/// much for many records as for one.
-const PACE_US: u64 = 2_000;
-
 /// A group with so many bytes does not wait for more.
 const FULL: u64 = 8 << 20;
 
@@ -51,6 +47,7 @@ struct Entry {
 /// collects.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    pace_us: u64,
     /// The number of the group that collects.
     number: u64,
     entries: BTreeMap<JobId, Entry>,
@@ -64,9 +61,11 @@ pub(crate) struct Ledger {
     held: VecDeque<(u64, Output)>,
 }
 
-impl Default for Ledger {
-    fn default() -> Self {
+impl Ledger {
+    /// Two groups of partials begin at least `pace_us` apart.
+    pub(crate) fn new(pace_us: u64) -> Self {
         Self {
+            pace_us,
             number: 1,
             entries: BTreeMap::new(),
             bytes: 0,
@@ -76,9 +75,7 @@ impl Default for Ledger {
             held: VecDeque::new(),
         }
     }
-}
 
-impl Ledger {
     /// A job was submitted. The group that this is recorded in.
     pub(crate) fn submitted(&mut self, view: Arc<JobView>, plan: Arc<Plan>) -> u64 {
         self.urgent = true;
@@ -165,7 +162,7 @@ impl Ledger {
         if self.committing.is_some() || self.entries.is_empty() {
             return None;
         }
-        let rested = self.given.map_or(Micros(0), |given| given + PACE_US);
+        let rested = self.given.map_or(Micros(0), |given| given + self.pace_us);
         let now = self.urgent || self.bytes >= FULL;
         Some(if now { Micros(0) } else { rested })
     }

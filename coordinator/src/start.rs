@@ -72,6 +72,9 @@ pub enum StartError {
 /// How long a farewell may take before what is left is dropped.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// Commits of partials begin at least so far apart.
+const COMMIT_PACE_US: u64 = 2_000;
+
 /// Submissions that are prepared at the same time: each may hold a module and
 /// reads its inputs.
 const PREPARING: usize = 4;
@@ -136,6 +139,7 @@ impl Coordinator {
             },
             key: ClaimKey(identity.secret),
             max_workers: config.limits.max_workers,
+            pace_us: if config.ephemeral { 0 } else { COMMIT_PACE_US },
         });
         let mut driver = Driver::new(Arc::clone(&app), core);
         restore(&app, &mut driver, &config.data).await?;

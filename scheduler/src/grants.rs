@@ -8,6 +8,7 @@ use crate::scheduler::Scheduler;
 use crate::sizing::{Situation, block_tasks, duration_us, target_us};
 use crate::time::Micros;
 use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
+use std::collections::BTreeSet;
 
 /// However many slots a worker claims, it holds no more leases than this.
 const MOST_LEASES: usize = 512;
@@ -28,16 +29,8 @@ impl<P> Scheduler<P> {
         // Who waits comes first: a worker that was asked to give a lease back
         // would otherwise take it again to have a second one.
         if std::mem::take(&mut self.news) && !self.ready.is_empty() && !self.hold {
-            let (idle, busy): (Vec<_>, Vec<_>) = self
-                .hungry
-                .iter()
-                .partition(|id| self.workers[id].queue.is_empty());
-            for id in idle.into_iter().chain(busy) {
-                if self.ready.is_empty() {
-                    break;
-                }
-                self.fill(id, actions);
-            }
+            self.fill_all(|scheduler| &scheduler.idle, actions);
+            self.fill_all(|scheduler| &scheduler.hungry, actions);
         }
         while let Some(id) = self.touched.pop_first() {
             self.fill(id, actions);
@@ -54,6 +47,29 @@ impl<P> Scheduler<P> {
         }
     }
 
+    fn is_hungry(&mut self, id: WorkerId) {
+        self.hungry.insert(id);
+        if self.workers[&id].queue.is_empty() {
+            self.idle.insert(id);
+        }
+    }
+
+    /// Gives to the workers of a set, in turn, as long as there is something.
+    fn fill_all(
+        &mut self,
+        set: impl Fn(&Self) -> &BTreeSet<WorkerId>,
+        actions: &mut Vec<Action<P>>,
+    ) {
+        let mut from = WorkerId(0);
+        while !self.ready.is_empty() {
+            let Some(id) = set(self).range(from..).next().copied() else {
+                return;
+            };
+            from = WorkerId(id.0.saturating_add(1));
+            self.fill(id, actions);
+        }
+    }
+
     /// While on, nothing is granted.
     pub(crate) fn hold(&mut self, on: bool) {
         self.hold = on;
@@ -66,18 +82,19 @@ impl<P> Scheduler<P> {
     /// Grants until the worker has enough, or nothing is left for it.
     fn fill(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) {
         self.hungry.remove(&id);
+        self.idle.remove(&id);
         if !self.workers[&id].available(self.now) {
             return;
         }
         if self.hold {
             // Whatever it has: all are looked at when the hold ends.
-            self.hungry.insert(id);
+            self.is_hungry(id);
             self.predict(id);
             return;
         }
         while self.wants_more(id) {
             if !self.grant_next(id, actions) {
-                self.hungry.insert(id);
+                self.is_hungry(id);
                 break;
             }
         }

@@ -159,6 +159,7 @@ impl<P> Scheduler<P> {
         }
         self.touched.remove(&id);
         self.hungry.remove(&id);
+        self.idle.remove(&id);
         for job in self.disowned.clone() {
             let job = self.jobs.get_mut(&job).expect("a running job");
             job.forget_unfit(id);

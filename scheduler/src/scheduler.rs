@@ -91,6 +91,8 @@ pub struct Scheduler<P> {
     pub(crate) disowned: BTreeSet<JobId>,
     /// Workers that wanted more and found nothing free.
     pub(crate) hungry: BTreeSet<WorkerId>,
+    /// Those of them that had nothing to do when they were last looked at.
+    pub(crate) idle: BTreeSet<WorkerId>,
     /// Workers to look at before this event ends.
     pub(crate) touched: BTreeSet<WorkerId>,
     /// Whether there may be something for the hungry.
@@ -129,6 +131,7 @@ impl<P> Scheduler<P> {
             supply: BTreeMap::new(),
             disowned: BTreeSet::new(),
             hungry: BTreeSet::new(),
+            idle: BTreeSet::new(),
             touched: BTreeSet::new(),
             news: false,
             rescue_at: None,

@@ -42,6 +42,7 @@ pub(super) fn core(incarnation: u64) -> Core {
         },
         key: ClaimKey([9; 32]),
         max_workers: 100,
+        pace_us: 2_000,
     })
 }
 

@@ -108,6 +108,7 @@ impl World {
             scheduler,
             key: ClaimKey([7; 32]),
             max_workers: self.setup.max_workers,
+            pace_us: 2_000,
         });
         self.trace
             .note(self.now, "coordinator starts", &[self.disk.incarnation]);
