@@ -208,7 +208,7 @@ impl Preparing<'_> {
                 .as_ref()
                 .map_or_else(Vec::new, |cutting| cutting.segments.clone()),
             places: places.unwrap_or_default(),
-            blobs: inputs.chain([self.submission.module]).collect(),
+            blobs: inputs.collect(),
             key: self.submission.key.clone(),
         };
         let output = match admitted.merge {

@@ -4,6 +4,7 @@ use manyhands_tests::browser::{Browser, Engine};
 use manyhands_tests::cluster::{Cluster, shown_name};
 use manyhands_tests::jobs::Job;
 use manyhands_tests::process::Signal;
+use manyhands_tests::processes;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_and_a_closed_tab_cost_nothing_but_time() {
@@ -84,8 +85,9 @@ async fn a_killed_compute_child_costs_a_retry_not_the_worker() {
     let running = cluster.run(&job, &[]);
     cluster.until_under_way().await;
     let before = cluster.worker_view("native").await.unwrap().id;
-    let killed = kill_children(worker.id().unwrap());
-    assert_eq!(killed, 1, "a worker has one compute child");
+    let children = processes::children(worker.id().unwrap());
+    assert_eq!(children.len(), 1, "a worker has one compute child");
+    processes::signal(&children, Signal::KILL);
     let outcome = running.outcome().await;
     outcome.assert_bytes(&job.expected(), "after the compute child was killed");
     assert_eq!(
@@ -93,25 +95,4 @@ async fn a_killed_compute_child_costs_a_retry_not_the_worker() {
         before,
         "the same session"
     );
-}
-
-/// Kills the children of a process; how many there were.
-fn kill_children(parent: u32) -> usize {
-    let children = format!("/proc/{parent}/task");
-    let threads = std::fs::read_dir(children).unwrap().flatten();
-    let lists =
-        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    let ids: Vec<i32> = lists
-        .flat_map(|list| {
-            list.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .map(|id| id.parse().unwrap())
-        .collect();
-    for id in &ids {
-        let id = rustix::process::Pid::from_raw(*id).unwrap();
-        rustix::process::kill_process(id, Signal::KILL).unwrap();
-    }
-    ids.len()
 }

@@ -1,17 +1,17 @@
-//! A coordinator with its workers and tabs, all real processes.
+//! A coordinator with its workers and tabs, all real processes. The coordinator
+//! can be ended, in order or not, and started again on its folder and port.
 
 use crate::browser::{Browser, Engine, Tab};
-use crate::files;
 use crate::jobs::Job;
-use crate::process::Process;
+use crate::process::{Process, Signal};
+use crate::{http, port, processes};
 use manyhands_client::Client;
 use manyhands_protocol::api::{JobView, WorkerView};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::process::Command;
 
 /// How long a thing that takes a second may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +24,19 @@ pub struct Cluster {
     pub client: Client,
     /// Its process.
     pub coordinator: Process,
+    /// Its data folder.
+    pub data: PathBuf,
+    options: Vec<String>,
     folder: TempDir,
+}
+
+/// How a [`Cluster`] is set up.
+#[derive(Default)]
+pub struct Setup {
+    /// The coordinator's data folder; `None` for one of the cluster's own.
+    pub data: Option<PathBuf>,
+    /// More options of `manyhands coordinator`.
+    pub options: Vec<&'static str>,
 }
 
 /// A job that `manyhands run` follows.
@@ -47,38 +59,101 @@ impl Cluster {
     /// # Panics
     /// As everything here does, when the system does not do what a test needs.
     pub async fn start() -> Self {
+        Self::start_with(Setup::default()).await
+    }
+
+    /// Starts one.
+    pub async fn start_with(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data").display().to_string();
-        let arguments = ["coordinator", "--listen", "127.0.0.1:0", "--data", &data];
-        let mut coordinator = Process::manyhands(arguments).unwrap();
-        let url = coordinator
-            .line(|line| line.trim().strip_prefix("volunteers open "))
-            .await;
-        let url = url.unwrap().trim().trim_end_matches('/').to_owned();
+        let data = setup.data.unwrap_or_else(|| folder.path().join("data"));
+        let address = format!("127.0.0.1:{}", port::lasting().unwrap());
+        let mut options = vec!["--listen".to_owned(), address.clone()];
+        options.extend(setup.options.into_iter().map(str::to_owned));
+        let mut coordinator = coordinator(folder.path(), &data, &options);
+        listens(&mut coordinator).await;
+        let url = format!("http://{address}");
         let client = Client::new(&url, None).unwrap();
         Self {
             url,
             client,
             coordinator,
+            data,
+            options,
             folder,
         }
     }
 
+    /// Ends the coordinator as a crash would; it is gone when this is done.
+    pub async fn kill(&mut self) {
+        self.coordinator.signal(Signal::KILL).unwrap();
+        self.coordinator.wait().await.unwrap();
+    }
+
+    /// Ends the coordinator in order.
+    pub async fn terminate(&mut self) {
+        self.coordinator.signal(Signal::TERM).unwrap();
+        let status = self.coordinator.wait().await.unwrap();
+        let printed = self.coordinator.printed();
+        assert_eq!(status.code(), Some(0), "after SIGTERM: {printed}");
+    }
+
+    /// Starts the coordinator again where the last one has ended: the same
+    /// folder, port and options.
+    pub async fn start_again(&mut self) {
+        self.coordinator = coordinator(self.folder.path(), &self.data, &self.options);
+        listens(&mut self.coordinator).await;
+    }
+
+    /// As [`start_again`](Self::start_again), of a coordinator that does not come
+    /// up: its exit code and what it printed.
+    pub async fn start_in_vain(&mut self) -> (Option<i32>, String) {
+        self.coordinator = coordinator(self.folder.path(), &self.data, &self.options);
+        let status = self.coordinator.wait().await.unwrap();
+        (status.code(), self.coordinator.printed())
+    }
+
+    /// Ends workers, then the coordinator, all in order: each exits with 0, and
+    /// nothing that they started is left.
+    pub async fn end(mut self, workers: impl IntoIterator<Item = Process>) {
+        for mut worker in workers {
+            worker.signal(Signal::INT).unwrap();
+            let status = worker.wait().await.unwrap();
+            assert_eq!(status.code(), Some(0), "{}", worker.printed());
+        }
+        self.terminate().await;
+        self.assert_no_orphans().await;
+    }
+
+    /// Asserts that all processes of this cluster have ended, those that they
+    /// started themselves included.
+    pub async fn assert_no_orphans(&self) {
+        let mut left = Vec::new();
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        let gone = async {
+            loop {
+                left = processes::of(self.folder.path());
+                if left.is_empty() {
+                    return;
+                }
+                ticks.tick().await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), gone).await;
+        assert!(in_time.is_ok(), "processes that nobody ends: {left:?}");
+    }
+
     /// A native worker, once it is connected.
     pub async fn worker(&self, name: &str, threads: u16) -> Process {
-        let threads = threads.to_string();
-        let cache = self.folder.path().join("cache").display().to_string();
-        let arguments = [
-            "worker",
-            &self.url,
-            "--name",
-            name,
-            "--threads",
-            &threads,
-            "--cache",
-            &cache,
-        ];
-        let mut worker = Process::manyhands(arguments).unwrap();
+        self.worker_at(&self.url, name, threads).await
+    }
+
+    /// A native worker that reaches the coordinator at another address.
+    pub async fn worker_at(&self, url: &str, name: &str, threads: u16) -> Process {
+        let mut command = processes::command(self.folder.path());
+        command.args(["worker", url, "--name", name, "--threads"]);
+        command.arg(threads.to_string());
+        command.arg("--cache").arg(self.folder.path().join("cache"));
+        let mut worker = Process::start(command).unwrap();
         let connected = worker
             .line(|line| line.starts_with("connected").then_some(line))
             .await;
@@ -98,21 +173,24 @@ impl Cluster {
 
     /// Submits and follows a job as an author does.
     pub fn run(&self, job: &Job, more: &[&str]) -> Running {
+        self.run_at(&self.url, job, more)
+    }
+
+    /// The same over another address of the coordinator.
+    pub fn run_at(&self, url: &str, job: &Job, more: &[&str]) -> Running {
         // Each run saves to a file of its own.
         let (_, out) = tempfile::NamedTempFile::new_in(self.folder.path())
             .unwrap()
             .keep()
             .unwrap();
-        let mut command = Command::new(files::manyhands());
+        let mut command = processes::command(self.folder.path());
         command
             .arg("--json")
             .arg("run")
             .arg(job.module())
             .args(job.options())
             .args(more);
-        command
-            .args(["--coordinator", &self.url, "--out"])
-            .arg(&out);
+        command.args(["--coordinator", url, "--out"]).arg(&out);
         Running {
             process: Process::start(command).unwrap(),
             out,
@@ -140,6 +218,47 @@ impl Cluster {
         .await;
     }
 
+    /// The newest job, as it stands.
+    pub async fn newest(&self) -> JobView {
+        let page = self.client.jobs(None, 1).await.unwrap();
+        page.jobs.into_iter().next().expect("a job was submitted")
+    }
+
+    /// Waits until so large a share of the newest job is done.
+    pub async fn until_done(&self, part: u64, of: u64) {
+        let what = format!("{part}/{of} of the job is done");
+        self.until(&what, async |client| {
+            let page = client.jobs(None, 1).await.unwrap();
+            let job = page.jobs.first();
+            job.is_some_and(|job| job.done > 0 && job.done * of >= job.tasks * part)
+        })
+        .await;
+    }
+
+    /// What `/healthz` answers: the status and the text.
+    pub async fn health(&self) -> std::io::Result<(u16, String)> {
+        http::get(&format!("{}/healthz", self.url)).await
+    }
+
+    /// A number of `/metrics`, such as `manyhands_grants_total`.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let (_, text) = http::get(&format!("{}/metrics", self.url)).await.unwrap();
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
+        let value = values.find_map(|rest| rest.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+    }
+
+    /// Runs any other command against this coordinator to its end: its exit code,
+    /// and what it printed.
+    pub async fn command(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = processes::command(self.folder.path());
+        command.args(arguments);
+        command.args(["--coordinator", &self.url]);
+        let mut process = Process::start(command).unwrap();
+        let status = process.wait().await.unwrap();
+        (status.code(), process.printed())
+    }
+
     /// The worker of this name.
     pub async fn worker_view(&self, name: &str) -> Option<WorkerView> {
         let workers = self.client.workers().await.unwrap();
@@ -147,7 +266,27 @@ impl Cluster {
     }
 }
 
+fn coordinator(folder: &Path, data: &Path, options: &[String]) -> Process {
+    let mut command = processes::command(folder);
+    command.arg("coordinator").args(options);
+    command.arg("--data").arg(data);
+    Process::start(command).unwrap()
+}
+
+async fn listens(coordinator: &mut Process) {
+    let listens = coordinator.line(|line| line.trim().strip_prefix("volunteers open "));
+    listens.await.unwrap();
+}
+
 impl Running {
+    /// What it printed so far of what was waited for.
+    pub async fn line(&mut self, part: &str) -> String {
+        let found = self
+            .process
+            .line(|line| line.contains(part).then_some(line));
+        found.await.unwrap()
+    }
+
     /// Waits for the result.
     pub async fn outcome(mut self) -> Outcome {
         let status = self.process.wait().await.unwrap();

@@ -179,9 +179,13 @@ impl Driver {
         cutting: Option<Cutting>,
         output: Option<OutputFile>,
     ) -> Result<(), manyhands_coordinator_core::Damaged> {
-        let view = Arc::clone(&stored.view);
-        self.core.restore(self.now(), unix_ms(), stored)?;
-        self.show(view, cutting, output);
+        let (job, now) = (stored.view.id, self.now());
+        self.core.restore(now, unix_ms(), stored)?;
+        // As it stands, not as it was submitted: it may be asked for at once.
+        let mut view = self.core.view(now, job).expect("a job that was restored");
+        let growing = output.as_ref().map(OutputFile::growing);
+        view.prefix = growing.map_or(0, |growing| growing.len());
+        self.show(Arc::new(view), cutting, output);
         Ok(())
     }
 
@@ -307,6 +311,8 @@ impl Driver {
     /// Notes what cannot be kept; the core is told of the first such thing.
     fn trouble(&mut self, source: Trouble, why: Option<String>) -> Event {
         match why {
+            // Said once, however often it is tried again.
+            Some(why) if self.troubles.get(&source) == Some(&why) => {}
             Some(why) => {
                 tracing::error!(why, "nothing is handed out until this is mended");
                 self.troubles.insert(source, why);
