@@ -1,0 +1,107 @@
+//! The coordinator that is measured: the real binary, a process of its own.
+
+use manyhands_client::{Client, News};
+use manyhands_protocol::JobId;
+use manyhands_protocol::api::{JobEvent, JobView, Submission};
+use manyhands_tests::http;
+use manyhands_tests::process::{Process, Signal};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Blocks of single tasks, whatever a worker's speed: none takes a microsecond.
+pub(crate) const SINGLE_TASKS: [&str; 2] = ["--block-us", "1"];
+
+pub(crate) struct Coordinator {
+    pub(crate) client: Client,
+    /// Where it listens: host and port.
+    pub(crate) address: String,
+    /// From the start of the process until `/healthz` said that all is well.
+    pub(crate) started: Duration,
+    process: Process,
+}
+
+impl Coordinator {
+    /// Starts one on a free port and the data in this folder.
+    pub(crate) async fn start(data: &Path, options: &[&str]) -> Self {
+        let data = data.display().to_string();
+        let mut arguments = vec!["coordinator", "--listen", "127.0.0.1:0", "--data", &data];
+        arguments.extend(options);
+        let begin = Instant::now();
+        let mut process = Process::manyhands(arguments).expect("the coordinator starts");
+        let url = process
+            .line(|line| line.trim().strip_prefix("volunteers open "))
+            .await
+            .expect("the coordinator listens");
+        let url = url.trim().trim_end_matches('/').to_owned();
+        let address = url.trim_start_matches("http://").to_owned();
+        let answer = http::get(&format!("{url}/healthz")).await;
+        assert_eq!(answer.expect("it answers").0, 200, "/healthz");
+        Self {
+            client: Client::new(&url, None).expect("its own address"),
+            address,
+            started: begin.elapsed(),
+            process,
+        }
+    }
+
+    /// The system's number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
+    /// One of the counters that it shows to Prometheus.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let answer = http::get(&format!("http://{}/metrics", self.address)).await;
+        let (_, text) = answer.expect("it answers");
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = value.and_then(|rest| rest.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+    }
+
+    /// A crash.
+    pub(crate) async fn kill(mut self) {
+        self.process.signal(Signal::KILL).expect("it runs");
+        self.process.wait().await.expect("it ends");
+    }
+
+    /// Uploads a module and submits a job of it.
+    pub(crate) async fn submit(&self, wasm: Vec<u8>, params: Value) -> JobView {
+        let module = self.client.upload_module(wasm).await;
+        let module = module.expect("the module is admitted").hash;
+        let submission = submission(module.to_string(), params);
+        let job = self.client.submit(&submission).await;
+        job.expect("the job is accepted")
+    }
+
+    /// The job once it is over.
+    pub(crate) async fn over(&self, job: JobId) -> JobView {
+        let mut watch = self.client.watch(job);
+        let mut last = None;
+        while let Some(news) = watch.next().await.expect("the coordinator tells") {
+            if let News::Event(JobEvent::Job(view)) = news {
+                last = Some(*view);
+            }
+        }
+        last.expect("a last view")
+    }
+
+    /// A native worker, once it is connected.
+    pub(crate) async fn worker(&self, threads: u16, cache: &Path) -> Process {
+        let url = format!("http://{}", self.address);
+        let (threads, cache) = (threads.to_string(), cache.display().to_string());
+        let arguments = ["worker", &url, "--threads", &threads, "--cache", &cache];
+        let mut worker = Process::manyhands(arguments).expect("the worker starts");
+        let connected = worker
+            .line(|line| line.starts_with("connected").then_some(line))
+            .await;
+        connected.expect("the worker connects");
+        worker
+    }
+}
+
+/// A submission of an uploaded module.
+pub(crate) fn submission(module: String, params: Value) -> Submission {
+    let json = json!({ "name": "bench", "module": module, "params": params });
+    serde_json::from_value(json).expect("a submission")
+}
