@@ -98,6 +98,8 @@ impl Serve {
             config.scheduler.native_target_us = target;
             config.scheduler.browser_target_us = target;
         }
+        // Before anyone is told that it listens: who is, may end it at once.
+        let stop = interrupted();
         let coordinator = Coordinator::start(config).await?;
         let facts = json!({
             "listen": coordinator.addr(),
@@ -112,7 +114,7 @@ impl Serve {
             );
         }
         tokio::select! {
-            () = interrupted() => {}
+            () = stop => {}
             () = coordinator.closed() => return Err(Error::CoordinatorEnded),
         }
         eprintln!("closing");

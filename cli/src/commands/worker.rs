@@ -68,6 +68,8 @@ impl Lend {
         if let Some(name) = &self.name {
             config.name.clone_from(name);
         }
+        // Before anyone is told that it is there: who is, may end it at once.
+        let stop = interrupted();
         eprintln!(
             "{}: {} for {url}",
             config.name,
@@ -75,7 +77,7 @@ impl Lend {
         );
         let mut worker = Worker::start(config)?;
         let teller = tokio::spawn(tell(worker.view(), url));
-        let end = until_end(&mut worker).await;
+        let end = until_end(&mut worker, stop).await;
         teller.abort();
         let view = worker.view().borrow().clone();
         match end? {
@@ -86,10 +88,10 @@ impl Lend {
 }
 
 /// Waits for the end, leaving in order at the first Ctrl-C.
-async fn until_end(worker: &mut Worker) -> Result<End, Error> {
+async fn until_end(worker: &mut Worker, stop: impl Future<Output = ()>) -> Result<End, Error> {
     tokio::select! {
         end = worker.finished() => return Ok(end?),
-        () = interrupted() => {}
+        () = stop => {}
     }
     eprintln!(
         "leaving: what is done is handed in, the rest given back; Ctrl-C again leaves at once"

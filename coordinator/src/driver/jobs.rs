@@ -138,7 +138,8 @@ impl Driver {
         self.count();
     }
 
-    fn count(&mut self) {
+    /// Brings the metrics up to date.
+    pub(super) fn count(&mut self) {
         let (status, metrics) = (self.core.status(), &self.app.metrics);
         let gauges = [
             (&metrics.workers, status.workers),

@@ -291,7 +291,10 @@ impl Driver {
                 return;
             }
             Input::Workers { reply } => return drop(reply.send(self.core.worker_views(now))),
-            Input::Status { reply } => return drop(reply.send(self.status())),
+            Input::Status { reply } => {
+                self.count();
+                return drop(reply.send(self.status()));
+            }
             Input::Broken => unreachable!("dealt with in the loop"),
             Input::Close => {
                 self.end_by = Some(now + LAST_COMMIT_US);

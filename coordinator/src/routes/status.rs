@@ -65,6 +65,9 @@ fn token(body: &[u8]) -> Option<SessionToken> {
 
 /// For Prometheus.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    // The driver brings its counts up to date for whoever asks how it stands;
+    // one that has ended has nothing to add.
+    let _ = app.ask(|reply| Input::Status { reply }).await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
 }
