@@ -89,7 +89,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut shell = Command::new("sh");
         shell.env(MARK, folder.path());
-        shell.args(["-c", "sleep 1000 & echo $!; read -r _; wait"]);
+        // The grandchild speaks for itself: one that is only just being started
+        // shows no environment for a moment.
+        let grandchild = "sh -c 'echo $$; kill -STOP $$'";
+        shell.args(["-c", &format!("{grandchild} & read -r _; wait")]);
         let mut process = Process::start(shell).unwrap();
         let sleeper = process.line(|line| (!line.is_empty()).then_some(line));
         let sleeper: u32 = sleeper.await.unwrap().parse().unwrap();
