@@ -163,27 +163,14 @@ fn summary(job: &JobView, trouble: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manyhands_protocol::api::OutputShape;
     use manyhands_protocol::{JobId, MergeMode};
 
     fn job(done: u64, tasks: u64) -> JobView {
         JobView {
-            id: JobId(1),
-            name: "pi".into(),
-            state: JobState::Running,
-            merge: MergeMode::Reduce,
-            tasks,
             done,
             running: 4,
-            prefix: 0,
-            output: OutputShape::default(),
-            submitted_ms: 0,
-            elapsed_ms: 0,
             remaining_ms: Some(12_000),
-            retries: 0,
-            waiting: None,
-            params: serde_json::Value::Null,
-            contributions: Vec::new(),
+            ..JobView::submitted(JobId(1), "pi", MergeMode::Reduce, tasks)
         }
     }
 

@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use manyhands_coordinator_core::{
     ClaimKey, Config, ConnectionId, Core, FromWorker, Input, NewJob, Output, Plan, Request,
 };
-use manyhands_protocol::api::{JobState, JobView, OutputShape};
+use manyhands_protocol::api::JobView;
 use manyhands_protocol::message::{EngineKind, Hello, JobHeader, ToWorker};
 use manyhands_protocol::{
     BlobHash, Incarnation, JobId, LeaseId, MergeMode, Node, PROTOCOL_VERSION, SessionToken, codec,
@@ -148,24 +148,7 @@ fn job() -> NewJob {
         memory: 1 << 20,
         task_timeout_ms: 1000,
     };
-    let view = JobView {
-        id: JOB,
-        name: header.name.clone(),
-        state: JobState::Running,
-        merge: header.merge,
-        tasks,
-        done: 0,
-        running: 0,
-        prefix: 0,
-        output: OutputShape::default(),
-        submitted_ms: 0,
-        elapsed_ms: 0,
-        remaining_ms: None,
-        retries: 0,
-        waiting: None,
-        params: serde_json::Value::Null,
-        contributions: Vec::new(),
-    };
+    let view = JobView::submitted(JOB, &header.name, header.merge, tasks);
     let plan = Plan {
         header,
         weight: 100,

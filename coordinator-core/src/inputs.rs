@@ -3,7 +3,8 @@
 use crate::record::Plan;
 use bytes::Bytes;
 use manyhands_protocol::api::{BlobView, JobView};
-use manyhands_protocol::message::Hello;
+use manyhands_protocol::limits::MAX_SLOTS;
+use manyhands_protocol::message::{Hello, ToCoordinator};
 use manyhands_protocol::{Failure, JobId, LeaseId, Node, SessionToken};
 use manyhands_scheduler::JobSpec;
 use std::sync::Arc;
@@ -168,6 +169,60 @@ pub enum FromWorker {
     Alive,
     /// It leaves for good.
     Goodbye,
+}
+
+/// Why a worker's message ends its connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OutOfPlace {
+    /// Only the first message is one.
+    #[error("a second hello")]
+    Hello,
+    /// More slots than a worker may claim.
+    #[error("{0} slots; at most {MAX_SLOTS} are allowed")]
+    Slots(
+        /// How many.
+        u16,
+    ),
+}
+
+impl FromWorker {
+    /// What a message without bulk says. The driver has dealt with the blobs of
+    /// a `Need` itself; here it is a sign of life.
+    ///
+    /// # Errors
+    /// When the message ends its connection.
+    ///
+    /// # Panics
+    /// On a `Partial`: its pieces are joined before.
+    pub fn of(message: ToCoordinator) -> Result<Self, OutOfPlace> {
+        Ok(match message {
+            ToCoordinator::Hello(_) => return Err(OutOfPlace::Hello),
+            ToCoordinator::Partial { .. } => unreachable!("pieces are joined before"),
+            ToCoordinator::Need(_) => Self::Heard,
+            ToCoordinator::Failed {
+                lease,
+                node,
+                failure,
+            } => Self::Failed {
+                lease,
+                node,
+                failure,
+            },
+            ToCoordinator::Unusable { job, failure } => Self::Unusable { job, failure },
+            ToCoordinator::Returned { lease } => Self::Returned { lease },
+            ToCoordinator::Progress { lease, done } => Self::Progress { lease, done },
+            ToCoordinator::Capacity { slots, hidden } => {
+                let slots = u16::from_le_bytes(slots);
+                if slots > MAX_SLOTS {
+                    return Err(OutOfPlace::Slots(slots));
+                }
+                Self::Capacity { slots, hidden }
+            }
+            ToCoordinator::Log { job, text } => Self::Log { job, text },
+            ToCoordinator::Alive => Self::Alive,
+            ToCoordinator::Goodbye => Self::Goodbye,
+        })
+    }
 }
 
 /// A job as its submission was prepared.

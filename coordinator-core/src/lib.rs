@@ -22,7 +22,7 @@ mod workers;
 
 pub use crate::core::{Config, Core, Counts};
 pub use claims::ClaimKey;
-pub use inputs::{ConnectionId, FromWorker, Input, NewJob, Request};
+pub use inputs::{ConnectionId, FromWorker, Input, NewJob, OutOfPlace, Request};
 pub use ledger::is_worth_keeping;
 pub use outputs::Output;
 pub use record::{Group, Plan, Record, Stored};

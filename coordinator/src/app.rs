@@ -3,7 +3,7 @@
 use crate::blobs::Blobs;
 use crate::board::Board;
 use crate::config::Limits;
-use crate::driver::Input;
+use crate::driver::{Input, Trouble};
 use crate::error::ApiError;
 use crate::guard::Guard;
 use crate::guests::Guests;
@@ -14,6 +14,7 @@ use manyhands_engine::compute::Compute;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,7 +45,22 @@ pub(crate) struct App {
     pub(crate) tasks: TaskTracker,
 }
 
+/// How long a disk that takes nothing is left alone.
+const RETRY: Duration = Duration::from_millis(500);
+
 impl App {
+    /// Says why something cannot be kept at present, and waits before the next
+    /// try; `None` when the coordinator closes.
+    pub(crate) async fn wait_for_disk(&self, source: Trouble, why: String) -> Option<()> {
+        let why = Some(why);
+        self.driver
+            .send(Input::Trouble { source, why })
+            .await
+            .ok()?;
+        let pause = tokio::time::sleep(RETRY);
+        self.closing.run_until_cancelled(pause).await
+    }
+
     /// Asks the driver something and waits for its answer.
     pub(crate) async fn ask<T>(
         &self,

@@ -20,9 +20,6 @@ use tokio_util::sync::CancellationToken;
 /// Tries of one call whose failure may be the machine's.
 const TRIES: u32 = 3;
 
-/// How long a disk that takes no result is left alone.
-pub(crate) const RETRY: Duration = Duration::from_millis(500);
-
 /// Guests that the compute child does not have yet.
 #[derive(Debug, Default)]
 pub(crate) struct Guests {
@@ -136,17 +133,14 @@ pub(crate) fn finish(app: &Arc<App>, job: JobId, partial: Bytes) {
 /// Stores a result, however long the disk takes to take it; `None` when the
 /// coordinator closes before.
 async fn store(app: &App, job: JobId, result: &[u8]) -> Option<Result<BlobView, Failure>> {
-    let source = Trouble::Result(job);
     loop {
         let error = match app.blobs.put(result).await {
             Ok(view) => return Some(Ok(view)),
             Err(error) if error.may_pass() => error,
             Err(error) => return Some(Err(crash(error.to_string()))),
         };
-        let why = Some(error.to_string());
-        app.driver.send(Input::Trouble { source, why }).await.ok()?;
-        let pause = tokio::time::sleep(RETRY);
-        app.closing.run_until_cancelled(pause).await?;
+        let why = error.to_string();
+        app.wait_for_disk(Trouble::Result(job), why).await?;
     }
 }
 

@@ -26,6 +26,8 @@ mod submit;
 pub use blobs::BlobError;
 pub use config::{Config, DEFAULT_LISTEN, Limits};
 pub use error::ApiError;
-pub use journal::{Journal, JournalError, Keep, MemoryJournal, OpenError, SqliteJournal};
+pub use journal::{
+    JOURNAL_FILE, Journal, JournalError, Keep, MemoryJournal, OpenError, SqliteJournal,
+};
 pub use page::page_is_built;
 pub use start::{Coordinator, StartError};

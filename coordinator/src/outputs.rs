@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::blobs::{BlobError, Output};
 use crate::board::Growing;
 use crate::driver::{Input, Trouble};
-use crate::guests::{RETRY, crash};
+use crate::guests::crash;
 use axum::body::Bytes;
 use manyhands_protocol::JobId;
 use manyhands_protocol::api::BlobView;
@@ -203,10 +203,7 @@ impl Writer {
         }
         self.troubled = true;
         let source = Trouble::Result(self.job);
-        let why = Some(error.to_string());
-        self.tell(Input::Trouble { source, why }).await?;
-        let pause = tokio::time::sleep(RETRY);
-        let waited = self.app.closing.run_until_cancelled(pause).await;
+        let waited = self.app.wait_for_disk(source, error.to_string()).await;
         waited.ok_or(Stop::Closing)
     }
 

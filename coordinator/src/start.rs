@@ -251,11 +251,7 @@ async fn restore(app: &Arc<App>, driver: &mut Driver, folder: &Path) -> Result<(
         .retain_outputs(&stored.iter().map(|job| job.view.id).collect())?;
     let count = stored.len();
     for job in stored {
-        let damaged = |what| StartError::Damaged {
-            folder: folder.to_owned(),
-            source: what,
-        };
-        restore_one(app, driver, job).await?.map_err(damaged)?;
+        restore_one(app, driver, folder, job).await?;
     }
     if count > 0 {
         tracing::info!(jobs = count, "taken up again");
@@ -266,34 +262,34 @@ async fn restore(app: &Arc<App>, driver: &mut Driver, folder: &Path) -> Result<(
 async fn restore_one(
     app: &Arc<App>,
     driver: &mut Driver,
+    folder: &Path,
     mut stored: Stored,
-) -> Result<Result<(), Damaged>, StartError> {
-    let (id, plan) = (stored.view.id, Arc::clone(&stored.plan));
-    let cutting = match plan.header.split {
-        None => None,
-        Some(_) => match Cutting::stored(&plan.segments, &plan.places, &app.blobs) {
-            Some(cutting) => Some(cutting),
-            None => {
-                return Ok(Err(Damaged {
-                    job: id,
-                    what: "its inputs",
-                }));
-            }
-        },
+) -> Result<(), StartError> {
+    let damaged = |source| StartError::Damaged {
+        folder: folder.to_owned(),
+        source,
     };
+    let (job, plan) = (stored.view.id, Arc::clone(&stored.plan));
+    let inputs = || {
+        let what = "its inputs";
+        damaged(Damaged { job, what })
+    };
+    let cutting = plan.header.split.map(|_| {
+        let cutting = Cutting::stored(&plan.segments, &plan.places, &app.blobs);
+        cutting.ok_or_else(inputs)
+    });
+    let cutting = cutting.transpose()?;
     let output = match plan.header.merge {
         MergeMode::Reduce => None,
         MergeMode::Concat => Some(output(app, &mut stored).await?),
     };
-    app.guests.later(id, Arc::clone(&plan));
-    let restored = driver.restore(stored, cutting, output);
-    if restored.is_ok()
-        && let Some(missing) = lacks(app, &plan).await?
-    {
-        tracing::error!(job = %id, %missing, "this job is given up");
-        driver.give_up(id, guests::crash(missing.to_string()));
+    app.guests.later(job, Arc::clone(&plan));
+    driver.restore(stored, cutting, output).map_err(damaged)?;
+    if let Some(missing) = lacks(app, &plan).await? {
+        tracing::error!(%job, %missing, "this job is given up");
+        driver.give_up(job, guests::crash(missing.to_string()));
     }
-    Ok(restored)
+    Ok(())
 }
 
 /// A blob that the job needs and that somebody has taken away: workers would ask

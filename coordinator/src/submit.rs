@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use manyhands_coordinator_core::{NewJob, Plan};
 use manyhands_engine::admit::{Admitted, admit};
 use manyhands_engine::compute::{JobSpec as GuestSpec, Work};
-use manyhands_protocol::api::{JobState, JobView, ModuleView, OutputShape, Submission};
+use manyhands_protocol::api::{JobView, ModuleView, OutputShape, Submission};
 use manyhands_protocol::limits::{
     DEFAULT_MEMORY, DEFAULT_TASK_TIMEOUT_MS, MAX_FILES, MAX_MODULE, MAX_PARAMS,
 };
@@ -310,22 +310,9 @@ impl Preparing<'_> {
 
     fn view(&self, header: &JobHeader, output: OutputShape) -> JobView {
         JobView {
-            id: self.id,
-            name: header.name.clone(),
-            state: JobState::Running,
-            merge: header.merge,
-            tasks: header.tasks,
-            done: 0,
-            running: 0,
-            prefix: 0,
             output,
-            submitted_ms: 0,
-            elapsed_ms: 0,
-            remaining_ms: None,
-            retries: 0,
-            waiting: None,
             params: self.submission.params.clone(),
-            contributions: Vec::new(),
+            ..JobView::submitted(self.id, &header.name, header.merge, header.tasks)
         }
     }
 }

@@ -211,6 +211,41 @@ pub struct JobView {
     pub contributions: Vec<Contribution>,
 }
 
+impl JobView {
+    /// A job of which nothing is done yet, at no time, without parameters.
+    ///
+    /// ```
+    /// use manyhands_protocol::api::JobView;
+    /// use manyhands_protocol::{JobId, MergeMode};
+    /// let view = JobView {
+    ///     submitted_ms: 1_800_000_000_000,
+    ///     ..JobView::submitted(JobId(1), "pi", MergeMode::Reduce, 1000)
+    /// };
+    /// assert_eq!((view.tasks, view.done), (1000, 0));
+    /// ```
+    #[must_use]
+    pub fn submitted(id: JobId, name: &str, merge: MergeMode, tasks: u64) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            state: JobState::Running,
+            merge,
+            tasks,
+            done: 0,
+            running: 0,
+            prefix: 0,
+            output: OutputShape::default(),
+            submitted_ms: 0,
+            elapsed_ms: 0,
+            remaining_ms: None,
+            retries: 0,
+            waiting: None,
+            params: Json::Null,
+            contributions: Vec::new(),
+        }
+    }
+}
+
 /// One page of jobs, the newest first.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]

@@ -72,8 +72,8 @@ impl<P> Scheduler<P> {
 
     /// While on, nothing is granted.
     pub(crate) fn hold(&mut self, on: bool) {
-        self.hold = on;
-        if !on {
+        let before = std::mem::replace(&mut self.hold, on);
+        if before && !on {
             self.touched.extend(&self.hungry);
             self.news = true;
         }

@@ -8,7 +8,9 @@ use crate::local::coordinators_child;
 use crate::print;
 use crate::size::duration;
 use clap::Args;
-use manyhands_coordinator::{Config, Coordinator, DEFAULT_LISTEN, Keep, page_is_built};
+use manyhands_coordinator::{
+    Config, Coordinator, DEFAULT_LISTEN, JOURNAL_FILE, Keep, page_is_built,
+};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -71,9 +73,6 @@ pub(crate) struct Serve {
 
 /// The shortest key that may guard what others can reach.
 const SHORTEST_KEY: usize = 8;
-
-/// What a durable coordinator has in its folder.
-const JOURNAL: &str = "journal.sqlite";
 
 impl Serve {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
@@ -142,7 +141,7 @@ impl Serve {
 
     fn folder(&self) -> Result<Folder, Error> {
         match &self.data {
-            Some(data) if self.ephemeral && data.join(JOURNAL).exists() => {
+            Some(data) if self.ephemeral && data.join(JOURNAL_FILE).exists() => {
                 Err(Error::EphemeralOverJournal {
                     folder: data.clone(),
                 })

@@ -6,7 +6,7 @@ use crate::{
     ClaimKey, Config, ConnectionId, Core, FromWorker, Group, Input, NewJob, Output, Plan, Request,
 };
 use bytes::Bytes;
-use manyhands_protocol::api::{JobState, JobView, OutputShape};
+use manyhands_protocol::api::JobView;
 use manyhands_protocol::message::{Claim, EngineKind, Hello, JobHeader, ToWorker};
 use manyhands_protocol::{
     BlobHash, Incarnation, JobId, LeaseId, MergeMode, Node, PROTOCOL_VERSION, SessionToken, codec,
@@ -61,22 +61,8 @@ pub(super) fn job(id: u64, tasks: u64, merge: MergeMode) -> NewJob {
         task_timeout_ms: 1000,
     };
     let view = JobView {
-        id: JobId(id),
-        name: header.name.clone(),
-        state: JobState::Running,
-        merge,
-        tasks,
-        done: 0,
-        running: 0,
-        prefix: 0,
-        output: OutputShape::default(),
         submitted_ms: 1_000_000,
-        elapsed_ms: 0,
-        remaining_ms: None,
-        retries: 0,
-        waiting: None,
-        params: serde_json::Value::Null,
-        contributions: Vec::new(),
+        ..JobView::submitted(JobId(id), &header.name, merge, tasks)
     };
     let plan = Plan {
         header,

@@ -7,10 +7,6 @@ use axum::body::Bytes;
 use manyhands_coordinator_core::{ConnectionId, Group, Input as Event, Output};
 use manyhands_scheduler::Micros;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a journal that takes nothing is left alone.
-const RETRY: Duration = Duration::from_millis(500);
 
 impl Driver {
     pub(super) fn carry_out(&mut self, now: Micros) {
@@ -89,25 +85,20 @@ impl Driver {
 async fn commit(app: Arc<App>, group: Group) {
     let (number, group) = (group.number, Arc::new(group));
     let source = Trouble::Journal;
-    let mut told: Option<String> = None;
+    let mut troubled = false;
     while let Err(error) = app.journal.commit(Arc::clone(&group)).await {
         let why = error.to_string();
         if !error.may_pass() {
             tracing::error!(why, "closing: nothing can be promised any more");
             return tell(&app, Input::Broken).await;
         }
-        if told.as_ref() != Some(&why) {
-            told = Some(why.clone());
-            let why = Some(why);
-            tell(&app, Input::Trouble { source, why }).await;
-        }
-        let closing = app.closing.run_until_cancelled(tokio::time::sleep(RETRY));
-        if closing.await.is_none() {
+        troubled = true;
+        if app.wait_for_disk(source, why).await.is_none() {
             return;
         }
     }
     tell(&app, Input::Committed { group: number }).await;
-    if told.is_some() {
+    if troubled {
         tell(&app, Input::Trouble { source, why: None }).await;
     }
 }

@@ -6,7 +6,7 @@ mod memory;
 mod sqlite;
 
 pub use memory::MemoryJournal;
-pub use sqlite::{OpenError, SqliteJournal};
+pub use sqlite::{FILE as JOURNAL_FILE, OpenError, SqliteJournal};
 
 use futures_util::future::BoxFuture;
 use manyhands_coordinator_core::{Group, Stored};

@@ -196,27 +196,9 @@ mod tests {
     use crate::board::Entry;
     use manyhands_protocol::JobId;
     use manyhands_protocol::MergeMode;
-    use manyhands_protocol::api::{JobState, OutputShape};
 
     fn entry() -> Arc<Entry> {
-        let view = JobView {
-            id: JobId(1),
-            name: "pi".into(),
-            state: JobState::Running,
-            merge: MergeMode::Reduce,
-            tasks: 1,
-            done: 0,
-            running: 0,
-            prefix: 0,
-            output: OutputShape::default(),
-            submitted_ms: 0,
-            elapsed_ms: 0,
-            remaining_ms: None,
-            retries: 0,
-            waiting: None,
-            params: serde_json::Value::Null,
-            contributions: Vec::new(),
-        };
+        let view = JobView::submitted(JobId(1), "pi", MergeMode::Reduce, 1);
         Entry::new(Arc::new(view), None)
     }
 

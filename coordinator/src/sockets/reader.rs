@@ -9,7 +9,6 @@ use axum::extract::ws::{Message, WebSocket};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use manyhands_coordinator_core::{ConnectionId, FromWorker};
-use manyhands_protocol::limits::MAX_SLOTS;
 use manyhands_protocol::message::ToCoordinator;
 use manyhands_protocol::{BlobHash, codec};
 use std::sync::Arc;
@@ -223,41 +222,15 @@ impl Reader {
 
     /// A message without bulk.
     async fn message(&mut self, message: ToCoordinator) -> Result<(), End> {
-        let told = match message {
-            ToCoordinator::Hello(_) => return Err(End::Refused("a second hello".into())),
-            ToCoordinator::Partial { .. } => unreachable!("handled before"),
-            ToCoordinator::Need(hashes) => {
-                for hash in hashes {
-                    if self.want.send(hash).await.is_err() {
-                        return Err(End::Gone);
-                    }
+        if let ToCoordinator::Need(hashes) = &message {
+            for hash in hashes {
+                if self.want.send(*hash).await.is_err() {
+                    return Err(End::Gone);
                 }
-                FromWorker::Heard
             }
-            ToCoordinator::Failed {
-                lease,
-                node,
-                failure,
-            } => FromWorker::Failed {
-                lease,
-                node,
-                failure,
-            },
-            ToCoordinator::Unusable { job, failure } => FromWorker::Unusable { job, failure },
-            ToCoordinator::Returned { lease } => FromWorker::Returned { lease },
-            ToCoordinator::Progress { lease, done } => FromWorker::Progress { lease, done },
-            ToCoordinator::Capacity { slots, hidden } => {
-                let slots = u16::from_le_bytes(slots);
-                if slots > MAX_SLOTS {
-                    let reason = format!("{slots} slots; at most {MAX_SLOTS} are allowed");
-                    return Err(End::Refused(reason));
-                }
-                FromWorker::Capacity { slots, hidden }
-            }
-            ToCoordinator::Log { job, text } => FromWorker::Log { job, text },
-            ToCoordinator::Alive => FromWorker::Alive,
-            ToCoordinator::Goodbye => FromWorker::Goodbye,
-        };
+        }
+        let told = FromWorker::of(message);
+        let told = told.map_err(|reason| End::Refused(reason.to_string()))?;
         self.tell(told).await
     }
 

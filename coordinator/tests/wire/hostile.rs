@@ -2,7 +2,7 @@
 //! nothing else.
 
 use crate::guests;
-use crate::setup::{Running, hello, start, start_with, submission};
+use crate::setup::{Running, hello, start, start_with};
 use futures_util::SinkExt;
 use manyhands_protocol::limits::{MAX_FRAME, MAX_PARTIAL};
 use manyhands_protocol::message::{ToCoordinator, ToWorker};
@@ -160,12 +160,7 @@ async fn partials_that_do_not_fit_together() {
 #[tokio::test]
 async fn a_name_without_end_is_refused() {
     let running = start().await;
-    let module = running
-        .client
-        .upload_module(guests::concat(1))
-        .await
-        .unwrap();
-    let mut long = submission(module.hash);
+    let mut long = running.uploaded(guests::concat(1)).await;
     long.name = "x".repeat(2_000_000);
     let refused = running.client.submit(&long).await.unwrap_err().to_string();
     assert!(refused.contains("at most 1024 bytes"), "{refused}");

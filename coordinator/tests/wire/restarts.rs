@@ -2,7 +2,7 @@
 //! and receipts. (Kills are tested with real processes, elsewhere.)
 
 use crate::guests;
-use crate::setup::{hello, soon, start, submission};
+use crate::setup::{hello, soon, start};
 use manyhands_coordinator::{Config, Coordinator, StartError};
 use manyhands_protocol::api::JobState;
 use manyhands_protocol::message::{ToCoordinator, ToWorker};
@@ -74,12 +74,7 @@ async fn results_stay_and_numbers_go_on() {
 #[tokio::test]
 async fn a_submission_whose_answer_was_lost_is_the_same_job_at_the_successor() {
     let running = start().await;
-    let module = running
-        .client
-        .upload_module(guests::concat(1))
-        .await
-        .unwrap();
-    let mut submission = submission(module.hash);
+    let mut submission = running.uploaded(guests::concat(1)).await;
     submission.key = Some("once".into());
     let first = running.client.submit(&submission).await.unwrap();
     assert_eq!(

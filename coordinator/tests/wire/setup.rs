@@ -99,8 +99,14 @@ impl Running {
 
     /// Uploads a module and submits a job of it.
     pub(crate) async fn submit(&self, wasm: Vec<u8>) -> JobView {
+        let submission = self.uploaded(wasm).await;
+        self.client.submit(&submission).await.unwrap()
+    }
+
+    /// Uploads a module; a submission of it.
+    pub(crate) async fn uploaded(&self, wasm: Vec<u8>) -> Submission {
         let module = self.client.upload_module(wasm).await.unwrap();
-        self.client.submit(&submission(module.hash)).await.unwrap()
+        submission(module.hash)
     }
 
     /// The job once it is over.

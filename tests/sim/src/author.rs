@@ -7,7 +7,7 @@ use crate::rng::{Rng, mix};
 use crate::world::{Event, World};
 use bytes::Bytes;
 use manyhands_coordinator_core::{Input, NewJob, Plan, Request};
-use manyhands_protocol::api::{JobState, JobView};
+use manyhands_protocol::api::JobView;
 use manyhands_protocol::message::{JobHeader, MergeMode, SegmentRef};
 use manyhands_protocol::{BlobHash, JobId, Split};
 use std::cell::OnceCell;
@@ -122,22 +122,8 @@ impl Author {
 
     fn view(&self, job: JobId, now_ms: u64) -> JobView {
         JobView {
-            id: job,
-            name: self.key.clone(),
-            state: JobState::Running,
-            merge: self.guest.merge,
-            tasks: self.guest.tasks,
-            done: 0,
-            running: 0,
-            prefix: 0,
-            output: Default::default(),
             submitted_ms: now_ms,
-            elapsed_ms: 0,
-            remaining_ms: None,
-            retries: 0,
-            waiting: None,
-            params: Default::default(),
-            contributions: Vec::new(),
+            ..JobView::submitted(job, &self.key, self.guest.merge, self.guest.tasks)
         }
     }
 }

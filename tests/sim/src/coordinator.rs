@@ -314,35 +314,13 @@ impl World {
                 },
                 None => return Ok(()),
             },
-            ToCoordinator::Hello(_) => return Err("a second hello".into()),
             ToCoordinator::Need(hashes) => {
                 for hash in hashes {
                     self.send_blob(link, hash);
                 }
                 FromWorker::Heard
             }
-            ToCoordinator::Failed {
-                lease,
-                node,
-                failure,
-            } => FromWorker::Failed {
-                lease,
-                node,
-                failure,
-            },
-            ToCoordinator::Returned { lease } => FromWorker::Returned { lease },
-            ToCoordinator::Progress { lease, done } => FromWorker::Progress { lease, done },
-            ToCoordinator::Capacity { slots, hidden } => {
-                let slots = u16::from_le_bytes(slots);
-                if slots > MAX_SLOTS {
-                    return Err("too many slots".into());
-                }
-                FromWorker::Capacity { slots, hidden }
-            }
-            ToCoordinator::Log { job, text } => FromWorker::Log { job, text },
-            ToCoordinator::Alive => FromWorker::Alive,
-            ToCoordinator::Unusable { job, failure } => FromWorker::Unusable { job, failure },
-            ToCoordinator::Goodbye => FromWorker::Goodbye,
+            other => FromWorker::of(other).map_err(|reason| reason.to_string())?,
         };
         self.worker_says(link, message);
         Ok(())

@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// The journal's name in the data folder; SQLite puts `-wal` and `-shm` beside.
-const FILE: &str = "journal.sqlite";
+pub const FILE: &str = "journal.sqlite";
 
 /// Groups that share one sync at most, when several wait.
 const MAX_BATCH: usize = 64;
