@@ -2,9 +2,10 @@
 //! credit for what is on its way, and the cache of what nobody needs just now.
 
 use crate::Reason;
+use crate::sorted::{SortedMap, SortedSet};
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, limits};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// Bytes asked for and not yet here, at most (or one blob, if that is larger).
 pub(crate) const CREDIT: u64 = 8 << 20;
@@ -49,7 +50,7 @@ pub(crate) enum Arrival {
 
 #[derive(Debug)]
 pub(crate) struct Blobs {
-    entries: BTreeMap<BlobHash, Entry>,
+    entries: SortedMap<BlobHash, Entry>,
     /// To be asked for, in order. May name what is not wanted any more.
     wanted: VecDeque<BlobHash>,
     /// Asked for on this connection, in order.
@@ -57,7 +58,7 @@ pub(crate) struct Blobs {
     /// Bytes asked for and not here.
     in_flight: u64,
     /// Here and needed by none: the least recently needed first.
-    idle: BTreeSet<(u64, BlobHash)>,
+    idle: SortedSet<(u64, BlobHash)>,
     /// Bytes here.
     size: u64,
     budget: u64,
@@ -67,11 +68,11 @@ pub(crate) struct Blobs {
 impl Blobs {
     pub(crate) fn new(budget: u64) -> Self {
         Self {
-            entries: BTreeMap::new(),
+            entries: SortedMap::default(),
             wanted: VecDeque::new(),
             asked: VecDeque::new(),
             in_flight: 0,
-            idle: BTreeSet::new(),
+            idle: SortedSet::default(),
             size: 0,
             budget,
             clock: 0,
@@ -86,7 +87,7 @@ impl Blobs {
     /// Needs a blob until [`unpin`](Self::unpin); whether it is here. Its length
     /// has been found to [agree](Self::agrees).
     pub(crate) fn pin(&mut self, hash: BlobHash, len: u64) -> bool {
-        let entry = self.entries.entry(hash).or_insert_with(|| {
+        let entry = self.entries.get_or_insert_with(hash, || {
             self.wanted.push_back(hash);
             Entry {
                 len,

@@ -2,9 +2,9 @@
 //! run, how fast it runs here, and the rate of its log lines.
 
 use crate::Micros;
+use crate::sorted::SortedSet;
 use manyhands_protocol::message::JobHeader;
 use manyhands_protocol::{BlobHash, Failure, Tree, limits};
-use std::collections::BTreeSet;
 
 /// The largest broadcast files of one job together, in bytes.
 const MAX_FILES_LEN: u64 = 1 << 30;
@@ -22,7 +22,7 @@ const LATEST: f64 = 0.3;
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum JobState {
     /// These blobs are on their way.
-    Fetching(BTreeSet<BlobHash>),
+    Fetching(SortedSet<BlobHash>),
     /// The driver compiles the module.
     Loading,
     /// Its blocks can run.
@@ -62,7 +62,7 @@ impl Job {
         Ok(Self {
             header,
             tree,
-            state: JobState::Fetching(BTreeSet::new()),
+            state: JobState::Fetching(SortedSet::default()),
             given: false,
             speed: Speed::default(),
             lines: LineLimit::default(),
@@ -73,7 +73,7 @@ impl Job {
     pub(crate) fn blobs(&self) -> Vec<(BlobHash, u64)> {
         let module = (self.header.module, self.header.module_len);
         let files = self.header.files.iter().map(|file| (file.hash, file.len));
-        let mut seen = BTreeSet::new();
+        let mut seen = SortedSet::default();
         let all = std::iter::once(module).chain(files);
         all.filter(|(hash, _)| seen.insert(*hash)).collect()
     }

@@ -6,12 +6,13 @@ use crate::jobs::Job;
 use crate::pieces::{Piece, present_halves};
 use crate::results::Partial;
 use crate::slots::{Doing, MergeWork};
+use crate::sorted::SortedSet;
 use manyhands_protocol::message::{Claim, MergeMode, SegmentRef};
 use manyhands_protocol::{
     BlobHash, Failure, JobId, LeaseId, MAX_TASK_INPUT, MergeTree, Node, Proof, SEGMENT_TARGET,
     Step, Tree, limits,
 };
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// The largest segment there can be: one byte short of closing, and one task.
@@ -32,7 +33,7 @@ pub(crate) struct Lease {
     /// In task order.
     pub(crate) inputs: Vec<SegmentRef>,
     /// Segments on their way.
-    pub(crate) missing: BTreeSet<BlobHash>,
+    pub(crate) missing: SortedSet<BlobHash>,
     /// Not begun; the leftmost is last.
     pub(crate) pending: Vec<Piece>,
     /// To be run while nothing else runs.
@@ -121,7 +122,7 @@ impl Lease {
             tree: job.tree,
             mode: job.header.merge,
             inputs,
-            missing: BTreeSet::new(),
+            missing: SortedSet::default(),
             pending: vec![Piece::new(node)],
             suspects: VecDeque::new(),
             merges: VecDeque::new(),
@@ -161,7 +162,7 @@ impl Lease {
 
     /// The distinct segments it names, in task order.
     pub(crate) fn segments(&self) -> Vec<(BlobHash, u64)> {
-        let mut seen = BTreeSet::new();
+        let mut seen = SortedSet::default();
         let each = self.inputs.iter();
         let each = each.map(|segment| (segment.hash, segment.len));
         each.filter(|segment| seen.insert(*segment)).collect()

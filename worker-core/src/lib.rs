@@ -15,6 +15,7 @@ mod pieces;
 mod results;
 mod session;
 mod slots;
+mod sorted;
 #[cfg(test)]
 mod tests;
 mod view;

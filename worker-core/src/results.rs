@@ -2,10 +2,11 @@
 //! pieces of a frame each, sent again on a resumed session.
 
 use crate::Micros;
+use crate::sorted::{SortedMap, SortedSet};
 use bytes::{Bytes, BytesMut};
 use manyhands_protocol::message::{Claim, ToCoordinator};
 use manyhands_protocol::{Failure, JobId, LeaseId, Node, codec, limits};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// Bytes that may wait in the socket: about a second of what it has shown to
 /// carry, between these.
@@ -148,9 +149,9 @@ struct Ended {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// Not yet accepted.
-    kept: BTreeMap<(LeaseId, Node), Kept>,
+    kept: SortedMap<(LeaseId, Node), Kept>,
     /// Leases with something kept.
-    ended: BTreeMap<LeaseId, Ended>,
+    ended: SortedMap<LeaseId, Ended>,
     queue: VecDeque<Parcel>,
     sending: Option<Sending>,
     /// Bytes given out that the driver has not written.
@@ -216,7 +217,7 @@ impl Outbox {
     pub(crate) fn forget_job(&mut self, job: JobId) -> Vec<(Partial, u64)> {
         let ended = self.ended.iter();
         let ended = ended.filter(|(_, ended)| ended.claim.job == job);
-        let lost: BTreeSet<LeaseId> = ended.map(|(lease, _)| *lease).collect();
+        let lost: SortedSet<LeaseId> = ended.map(|(lease, _)| *lease).collect();
         let kept = self.kept.iter();
         let sent = kept.filter(|((lease, _), kept)| kept.sent && lost.contains(lease));
         let sent = sent.map(|(_, kept)| (kept.partial.clone(), kept.tasks));
@@ -267,11 +268,11 @@ impl Outbox {
     pub(crate) fn resumed(&mut self) -> Vec<ToCoordinator> {
         let mut again = Vec::new();
         self.queue.clear();
-        for ((lease, node), kept) in &mut self.kept {
+        for ((lease, node), kept) in self.kept.iter_mut() {
             kept.sent = false;
             self.queue.push_back(Parcel::Partial(*lease, *node));
         }
-        for (lease, ended) in &self.ended {
+        for (lease, ended) in self.ended.iter() {
             again.extend(failures(*lease, &ended.failed));
             if ended.returned {
                 self.queue.push_back(Parcel::Returned(*lease));

@@ -12,10 +12,11 @@ use crate::jobs::{Job, JobState};
 use crate::leases::Lease;
 use crate::results::Outbox;
 use crate::slots::Slots;
+use crate::sorted::SortedMap;
 use crate::{Config, Input, JobBundle, LeaseView, Micros, Output, Reason, View};
 use manyhands_protocol::message::ToCoordinator;
 use manyhands_protocol::{JobId, LeaseId, SessionToken, codec, limits};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// How often progress is told.
 const PROGRESS_EVERY: Micros = Micros::from_millis(1000);
@@ -69,7 +70,7 @@ pub struct Session {
     /// The latest time there was.
     now: Micros,
     connection: Connection,
-    jobs: BTreeMap<JobId, Job>,
+    jobs: SortedMap<JobId, Job>,
     /// In the order granted, which is the order of work.
     leases: VecDeque<Lease>,
     blobs: Blobs,
@@ -107,7 +108,7 @@ impl Session {
         Self {
             now,
             connection: Connection::new(&config, now),
-            jobs: BTreeMap::new(),
+            jobs: SortedMap::default(),
             leases: VecDeque::new(),
             blobs: Blobs::new(config.cache_bytes),
             slots: Slots::new(config.slots),

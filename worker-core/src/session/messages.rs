@@ -6,13 +6,14 @@ use crate::blobs::Arrival;
 use crate::jobs::{Job, JobState};
 use crate::leases::Lease;
 use crate::results::{Partial, failures};
+use crate::sorted::SortedSet;
 use crate::{End, GrantFault, Micros, Output, Reason};
 use bytes::Bytes;
 use manyhands_protocol::message::{Claim, Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker};
 use manyhands_protocol::{
     BlobHash, Failure, FailureKind, JobId, LeaseId, Node, PROTOCOL_VERSION, codec, limits,
 };
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// The most jobs a coordinator may describe at a time.
 const MAX_JOBS: usize = 1024;
@@ -49,7 +50,7 @@ impl Session {
         let done = self.outbox.claims();
         let all = done.chain(self.leases.iter().map(Lease::claim));
         let held: Vec<Claim> = all.take(limits::MAX_LIST).collect();
-        let known: BTreeSet<LeaseId> = held.iter().map(|claim| claim.lease).collect();
+        let known: SortedSet<LeaseId> = held.iter().map(|claim| claim.lease).collect();
         self.outbox.forget(|lease| !known.contains(&lease));
         self.drop_leases(|lease| !known.contains(&lease.id));
         held
@@ -185,7 +186,7 @@ impl Session {
     fn forget_unclaimed(&mut self) {
         let ended = self.outbox.claims().map(|claim| claim.job);
         let leased = self.leases.iter().map(|lease| lease.job);
-        let claimed: BTreeSet<JobId> = ended.chain(leased).collect();
+        let claimed: SortedSet<JobId> = ended.chain(leased).collect();
         let jobs = self.jobs.keys().copied();
         let unclaimed: Vec<JobId> = jobs.filter(|job| !claimed.contains(job)).collect();
         for job in unclaimed {
@@ -212,7 +213,7 @@ impl Session {
         {
             return Err(Reason::BadHeader(id, "length of a blob"));
         }
-        let mut missing = BTreeSet::new();
+        let mut missing = SortedSet::default();
         for (hash, len) in blobs {
             if !self.blobs.pin(hash, len) {
                 missing.insert(hash);
@@ -315,7 +316,7 @@ impl Session {
     /// The coordinator knows nothing of what was before.
     fn forget_all(&mut self) {
         self.outbox.forget(|_| true);
-        while let Some(job) = self.jobs.keys().next().copied() {
+        while let Some(job) = self.jobs.first_key().copied() {
             self.forget(job);
         }
         assert!(self.leases.is_empty(), "a lease without a job");
@@ -422,6 +423,6 @@ impl Session {
 
 /// How many hashes there are among blobs of given lengths.
 fn distinct(segments: &[(BlobHash, u64)]) -> usize {
-    let hashes: BTreeSet<BlobHash> = segments.iter().map(|(hash, _)| *hash).collect();
+    let hashes: SortedSet<BlobHash> = segments.iter().map(|(hash, _)| *hash).collect();
     hashes.len()
 }

@@ -201,7 +201,7 @@ impl Session {
                     self.crashed(at, run, message);
                 }
             }
-            other => unreachable!("{other:?} is no report of a slot"),
+            _ => unreachable!("no report of a slot"),
         }
     }
 
