@@ -25,8 +25,17 @@ pub(crate) fn cpu_seconds(process: u32) -> f64 {
 
 /// Resident memory of a process, in 10^6 bytes.
 pub(crate) fn resident_mb(process: u32) -> f64 {
+    status_mb(process, "VmRSS:")
+}
+
+/// The most resident memory that a process has had so far, in 10^6 bytes.
+pub(crate) fn peak_mb(process: u32) -> f64 {
+    status_mb(process, "VmHWM:")
+}
+
+fn status_mb(process: u32, field: &str) -> f64 {
     let status = read(process, "status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|rest| rest.split_whitespace().next());
     let kib: f64 = kib.and_then(|text| text.parse().ok()).expect("a number");
     kib * 1024.0 / 1e6

@@ -2,6 +2,7 @@
 //!
 //! - `compare`: the same module in one process, through a coordinator and a native
 //!   worker, and in a Chromium tab; `tiny`: what tiny tasks cost;
+//! - `data`: the same of a job that reads much;
 //! - `round-trip`, `durability`, `blocks`, `memory`, `restart`: the coordinator alone,
 //!   between stand-ins for workers, or beside itself without a journal;
 //! - `size`: what is downloaded, resident and waited for.
@@ -13,6 +14,8 @@
 mod blocks;
 mod compare;
 mod coordinator;
+mod corpus;
+mod data;
 mod durability;
 mod guests;
 mod in_process;
@@ -86,6 +89,7 @@ async fn part(name: &str, plan: &Plan, table: &mut Table) {
         "durability" => durability::run(plan, table).await,
         "blocks" => blocks::run(plan, table).await,
         "memory" => memory::run(plan, table).await,
+        "data" => data::run(plan, table).await,
         "restart" => restart::run(plan, table).await,
         "size" => size::run(plan, table).await,
         other => unreachable!("{other} is not among the names"),

@@ -1,9 +1,10 @@
 //! What to measure, and how long, from the command line.
 
 /// The parts of the bench, in the order in which they run.
-pub(crate) const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 9] = [
     "compare",
     "tiny",
+    "data",
     "round-trip",
     "durability",
     "blocks",

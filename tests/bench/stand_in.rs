@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use manyhands_protocol::limits::MAX_FRAME;
+use manyhands_protocol::limits::{MAX_FRAME, MAX_LIST};
 use manyhands_protocol::message::{EngineKind, Hello, ToCoordinator, ToWorker};
-use manyhands_protocol::{JobId, LeaseId, Node, PROTOCOL_VERSION, Tree, codec};
+use manyhands_protocol::{BlobHash, JobId, LeaseId, Node, PROTOCOL_VERSION, Tree, codec};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -16,6 +16,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 
 /// Small, since there are thousands of stand-ins.
 const BUFFER: usize = 4 << 10;
+
+/// Read at once by one that fetches.
+const FETCH_BUFFER: usize = 256 << 10;
 
 /// Until the coordinator has said how often to speak.
 const ALIVE: Duration = Duration::from_secs(10);
@@ -62,8 +65,12 @@ pub(crate) struct StandIn {
 impl StandIn {
     /// Connects to the coordinator at `host:port` and is welcomed.
     pub(crate) async fn join(address: &str, role: Role) -> Self {
+        Self::join_with(address, role, BUFFER).await
+    }
+
+    async fn join_with(address: &str, role: Role, read_buffer: usize) -> Self {
         let config = WebSocketConfig::default()
-            .read_buffer_size(BUFFER)
+            .read_buffer_size(read_buffer)
             .write_buffer_size(BUFFER)
             .max_write_buffer_size(2 * MAX_FRAME);
         let url = format!("ws://{address}/ws");
@@ -173,6 +180,39 @@ impl StandIn {
         let fed = self.stream.feed(Message::Binary(frame)).await;
         fed.expect("the connection stands");
     }
+}
+
+/// Fetches blobs as a worker without slots, which does nothing with them; how many
+/// bytes they have.
+///
+/// # Panics
+/// When one of them is not to be had.
+pub(crate) async fn fetch(address: &str, hashes: &[BlobHash]) -> u64 {
+    let role = Role {
+        slots: 0,
+        bytes_per_task: 0,
+        busy_us: 0,
+    };
+    let mut worker = StandIn::join_with(address, role, FETCH_BUFFER).await;
+    for asked in hashes.chunks(MAX_LIST) {
+        worker.feed(&ToCoordinator::Need(asked.to_vec()), &[]).await;
+    }
+    worker.flush().await;
+    let (mut left, mut bytes) = (hashes.len(), 0);
+    while left > 0 {
+        let Some(Ok(Message::Binary(frame))) = worker.stream.next().await else {
+            panic!("the connection has ended");
+        };
+        match codec::decode(frame).expect("a message") {
+            (ToWorker::Blob { offset, total, .. }, bulk) => {
+                bytes += bulk.len() as u64;
+                left -= usize::from(offset + bulk.len() as u64 == total);
+            }
+            (ToWorker::Gone { hash }, _) => panic!("{hash} is not to be had"),
+            _ => {}
+        }
+    }
+    bytes
 }
 
 type Frame = Option<Result<Message, tokio_tungstenite::tungstenite::Error>>;

@@ -39,6 +39,8 @@ pub(crate) enum Unit {
     Megabytes,
     /// 10^3 bytes.
     Kilobytes,
+    /// 10^6 bytes a second.
+    MegabytesPerSecond,
 }
 
 impl Unit {
@@ -50,6 +52,7 @@ impl Unit {
             Self::PerSecond => format!("{value:.0} /s"),
             Self::Megabytes => format!("{value:.1} MB"),
             Self::Kilobytes => format!("{value:.1} kB"),
+            Self::MegabytesPerSecond => format!("{value:.0} MB/s"),
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::{guests, tools, web};
 #[derive(Args)]
 pub(crate) struct Options {
     /// Parts to run [default: all]
-    #[arg(value_name = "NAME", value_parser = ["compare", "tiny", "round-trip", "durability",
-        "blocks", "memory", "restart", "size"])]
+    #[arg(value_name = "NAME", value_parser = ["compare", "tiny", "data", "round-trip",
+        "durability", "blocks", "memory", "restart", "size"])]
     names: Vec<String>,
 
     /// Rounds of each measurement; figures are medians over them
