@@ -1,14 +1,23 @@
 //! Modules, files and segments by hash: what is wanted, asked for, here; the
 //! credit for what is on its way, and the cache of what nobody needs just now.
 
-use crate::Reason;
 use crate::sorted::{SortedMap, SortedSet};
+use crate::{Micros, Reason};
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, limits};
 use std::collections::VecDeque;
 
-/// Bytes asked for and not yet here, at most (or one blob, if that is larger).
+/// Bytes asked for and not yet here, at most (or one blob, if that is larger),
+/// while nothing was measured and on slow connections …
 pub(crate) const CREDIT: u64 = 8 << 20;
+
+/// … and what comes within [`AHEAD`] on fast ones, up to this: then a delay of as
+/// much leaves no connection idle.
+const MOST_CREDIT: u64 = 64 << 20;
+const AHEAD: Micros = Micros::from_millis(1000);
+
+/// How long the rate is measured before it counts.
+const SPAN: Micros = Micros::from_millis(200);
 
 /// Memory taken before any byte has come, at most.
 const FIRST_ROOM: u64 = 4 << 20;
@@ -22,6 +31,8 @@ enum State {
     Wanted,
     /// Asked for; what has come so far.
     Asked(Vec<u8>),
+    /// Asked for, and not to be had: asked for again when it is next needed.
+    Gone,
     /// Whole and verified.
     Here(Bytes),
 }
@@ -57,6 +68,11 @@ pub(crate) struct Blobs {
     asked: VecDeque<BlobHash>,
     /// Bytes asked for and not here.
     in_flight: u64,
+    /// How many there may be.
+    credit: u64,
+    /// When the current measurement of the rate began, and what has come since.
+    since: Micros,
+    came: u64,
     /// Here and needed by none: the least recently needed first.
     idle: SortedSet<(u64, BlobHash)>,
     /// Bytes here.
@@ -72,6 +88,9 @@ impl Blobs {
             wanted: VecDeque::new(),
             asked: VecDeque::new(),
             in_flight: 0,
+            credit: CREDIT,
+            since: Micros(0),
+            came: 0,
             idle: SortedSet::default(),
             size: 0,
             budget,
@@ -99,6 +118,10 @@ impl Blobs {
             }
         });
         entry.pins += 1;
+        if matches!(entry.state, State::Gone) {
+            entry.state = State::Wanted;
+            self.wanted.push_back(hash);
+        }
         self.idle.remove(&(entry.stamp, hash));
         matches!(entry.state, State::Here(_))
     }
@@ -113,7 +136,7 @@ impl Blobs {
         }
         let dropped = std::mem::take(&mut entry.put);
         match entry.state {
-            State::Wanted => {
+            State::Wanted | State::Gone => {
                 self.entries.remove(&hash);
             }
             // Its pieces are on their way: they end up in the cache.
@@ -142,7 +165,10 @@ impl Blobs {
     }
 
     /// What to ask for now, in order, as far as credit goes.
-    pub(crate) fn ask(&mut self) -> Vec<BlobHash> {
+    pub(crate) fn ask(&mut self, now: Micros) -> Vec<BlobHash> {
+        if self.in_flight == 0 {
+            (self.since, self.came) = (now, 0);
+        }
         let mut asks = Vec::new();
         while let Some(hash) = self.wanted.front().copied() {
             let entry = self.entries.get_mut(&hash);
@@ -150,7 +176,7 @@ impl Blobs {
                 self.wanted.pop_front();
                 continue;
             };
-            let fits = self.in_flight == 0 || self.in_flight + entry.len <= CREDIT;
+            let fits = self.in_flight == 0 || self.in_flight + entry.len <= self.credit;
             if !fits || asks.len() == limits::MAX_LIST {
                 break;
             }
@@ -166,6 +192,7 @@ impl Blobs {
     /// A piece came.
     pub(crate) fn piece(
         &mut self,
+        now: Micros,
         hash: BlobHash,
         offset: u64,
         total: u64,
@@ -187,6 +214,13 @@ impl Blobs {
         }
         got.extend_from_slice(bulk);
         self.in_flight -= bulk.len() as u64;
+        self.came += bulk.len() as u64;
+        let took = now.since(self.since);
+        if took >= SPAN {
+            let ahead = self.came.saturating_mul(AHEAD.0) / took.0;
+            self.credit = ahead.clamp(CREDIT, MOST_CREDIT);
+            (self.since, self.came) = (now, 0);
+        }
         if (got.len() as u64) < total {
             return Ok(Arrival::NotYet);
         }
@@ -228,7 +262,7 @@ impl Blobs {
         let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Asked(_))) else {
             return Err(Reason::BadPiece(hash));
         };
-        let State::Asked(got) = std::mem::replace(&mut entry.state, State::Wanted) else {
+        let State::Asked(got) = std::mem::replace(&mut entry.state, State::Gone) else {
             unreachable!("it was asked for");
         };
         self.in_flight -= entry.len - got.len() as u64;
@@ -242,7 +276,7 @@ impl Blobs {
     /// What was asked for will not come: it is first in line on the next
     /// connection.
     pub(crate) fn connection_lost(&mut self) {
-        self.in_flight = 0;
+        (self.in_flight, self.credit) = (0, CREDIT);
         while let Some(hash) = self.asked.pop_back() {
             let entry = self.entries.get_mut(&hash).expect("what was asked exists");
             if entry.pins == 0 {
@@ -276,8 +310,10 @@ impl Blobs {
 mod tests {
     use super::*;
 
+    const NOW: Micros = Micros(0);
+
     fn deliver(blobs: &mut Blobs, bytes: &[u8]) -> Result<Arrival, Reason> {
-        blobs.piece(BlobHash::of(bytes), 0, bytes.len() as u64, bytes)
+        blobs.piece(NOW, BlobHash::of(bytes), 0, bytes.len() as u64, bytes)
     }
 
     #[test]
@@ -288,18 +324,18 @@ mod tests {
         for hash in &hashes {
             assert!(!blobs.pin(*hash, 3 << 20));
         }
-        assert_eq!(blobs.ask(), hashes[..2], "6 of 8 MiB");
-        assert_eq!(blobs.ask(), []);
+        assert_eq!(blobs.ask(NOW), hashes[..2], "6 of 8 MiB");
+        assert_eq!(blobs.ask(NOW), []);
         let first = &contents[0];
         let half = first.len() / 2;
         let total = first.len() as u64;
-        let arrival = blobs.piece(hashes[0], 0, total, &first[..half]);
+        let arrival = blobs.piece(NOW, hashes[0], 0, total, &first[..half]);
         assert_eq!(arrival, Ok(Arrival::NotYet));
-        assert_eq!(blobs.ask(), hashes[2..3], "7.5 of 8 MiB");
-        let arrival = blobs.piece(hashes[0], half as u64, total, &first[half..]);
+        assert_eq!(blobs.ask(NOW), hashes[2..3], "7.5 of 8 MiB");
+        let arrival = blobs.piece(NOW, hashes[0], half as u64, total, &first[half..]);
         assert_eq!(arrival, Ok(Arrival::Whole));
         blobs.connection_lost();
-        assert_eq!(blobs.ask(), hashes[1..3], "in the order asked before");
+        assert_eq!(blobs.ask(NOW), hashes[1..3], "in the order asked before");
     }
 
     #[test]
@@ -308,7 +344,7 @@ mod tests {
         let (small, large) = (BlobHash([1; 32]), BlobHash([2; 32]));
         blobs.pin(large, CREDIT * 3);
         blobs.pin(small, 1);
-        assert_eq!(blobs.ask(), [large]);
+        assert_eq!(blobs.ask(NOW), [large]);
     }
 
     #[test]
@@ -318,7 +354,7 @@ mod tests {
         for bytes in contents {
             blobs.pin(BlobHash::of(bytes), 4);
         }
-        assert_eq!(blobs.ask().len(), 3);
+        assert_eq!(blobs.ask(NOW).len(), 3);
         for bytes in contents {
             deliver(&mut blobs, bytes).unwrap();
         }
@@ -337,14 +373,14 @@ mod tests {
         let mut blobs = Blobs::new(0);
         let hash = BlobHash::of(b"good");
         blobs.pin(hash, 4);
-        assert_eq!(blobs.ask(), [hash]);
-        assert_eq!(blobs.piece(hash, 0, 4, b"evil"), Ok(Arrival::NotYet));
-        assert_eq!(blobs.ask(), [hash]);
-        let twice = blobs.piece(hash, 0, 4, b"evil");
+        assert_eq!(blobs.ask(NOW), [hash]);
+        assert_eq!(blobs.piece(NOW, hash, 0, 4, b"evil"), Ok(Arrival::NotYet));
+        assert_eq!(blobs.ask(NOW), [hash]);
+        let twice = blobs.piece(NOW, hash, 0, 4, b"evil");
         assert_eq!(twice, Err(Reason::WrongHash(hash)));
         blobs.connection_lost();
-        assert_eq!(blobs.ask(), [hash]);
-        assert_eq!(blobs.piece(hash, 0, 4, b"good"), Ok(Arrival::Whole));
+        assert_eq!(blobs.ask(NOW), [hash]);
+        assert_eq!(blobs.piece(NOW, hash, 0, 4, b"good"), Ok(Arrival::Whole));
     }
 
     #[test]
@@ -353,11 +389,55 @@ mod tests {
         for (offset, total) in [(0, 5), (1, 4), (u64::MAX, 4)] {
             let mut blobs = Blobs::new(0);
             blobs.pin(hash, 4);
-            let unasked = blobs.piece(hash, 0, 4, b"good");
+            let unasked = blobs.piece(NOW, hash, 0, 4, b"good");
             assert_eq!(unasked, Err(Reason::BadPiece(hash)));
-            blobs.ask();
-            let outcome = blobs.piece(hash, offset, total, b"good");
+            blobs.ask(NOW);
+            let outcome = blobs.piece(NOW, hash, offset, total, b"good");
             assert_eq!(outcome, Err(Reason::BadPiece(hash)));
         }
+    }
+
+    #[test]
+    fn credit_follows_the_rate() {
+        let mut blobs = Blobs::new(0);
+        let contents: Vec<Vec<u8>> = (0..64).map(|fill| vec![fill; 1 << 20]).collect();
+        let hashes: Vec<BlobHash> = contents.iter().map(|bytes| BlobHash::of(bytes)).collect();
+        for hash in &hashes {
+            blobs.pin(*hash, 1 << 20);
+        }
+        assert_eq!(blobs.ask(NOW).len(), 8);
+        // 4 MiB in 200 ms are 20 MiB a second.
+        for (at, bytes) in contents[..4].iter().enumerate() {
+            let now = Micros::from_millis(50 * (at as u64 + 1));
+            let arrival = blobs.piece(now, hashes[at], 0, 1 << 20, bytes);
+            assert_eq!(arrival, Ok(Arrival::Whole));
+        }
+        assert_eq!(
+            blobs.ask(Micros::from_millis(200)).len(),
+            16,
+            "20 under way"
+        );
+        // 2 in a second.
+        for at in 4..6 {
+            let now = Micros::from_millis(200 + 500 * (at as u64 - 3));
+            let arrival = blobs.piece(now, hashes[at], 0, 1 << 20, &contents[at]);
+            assert_eq!(arrival, Ok(Arrival::Whole));
+        }
+        assert_eq!(blobs.ask(Micros::from_millis(1200)), []);
+        blobs.connection_lost();
+        assert_eq!(blobs.ask(Micros::from_millis(1200)).len(), 8, "as at first");
+    }
+
+    #[test]
+    fn what_was_gone_is_asked_for_when_it_is_needed_again() {
+        let mut blobs = Blobs::new(0);
+        let hash = BlobHash::of(b"lost");
+        blobs.pin(hash, 4);
+        assert_eq!(blobs.ask(NOW), [hash]);
+        assert_eq!(blobs.gone(hash), Ok(()));
+        assert_eq!(blobs.ask(NOW), []);
+        assert!(!blobs.pin(hash, 4));
+        assert_eq!(blobs.ask(NOW), [hash]);
+        assert_eq!(deliver(&mut blobs, b"lost"), Ok(Arrival::Whole));
     }
 }

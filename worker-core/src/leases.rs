@@ -32,7 +32,7 @@ pub(crate) struct Lease {
     mode: MergeMode,
     /// In task order.
     pub(crate) inputs: Vec<SegmentRef>,
-    /// Segments on their way.
+    /// Segments on their way. A piece waits for its own alone.
     pub(crate) missing: SortedSet<BlobHash>,
     /// Not begun; the leftmost is last.
     pub(crate) pending: Vec<Piece>,
@@ -177,6 +177,64 @@ impl Lease {
             .inputs
             .partition_point(|segment| segment.first_task < tasks.end);
         &self.inputs[from..to.max(from)]
+    }
+
+    /// Whether all that these tasks read is here.
+    fn has_inputs(&self, tasks: &Range<u64>) -> bool {
+        self.missing.is_empty() || {
+            let mut segments = self.segments_of(tasks).iter();
+            segments.all(|segment| !self.missing.contains(&segment.hash))
+        }
+    }
+
+    /// Whether a piece that waits could begin with some of its tasks, or with all
+    /// of them where it must not be cut.
+    fn can_begin(&self, piece: &Piece) -> bool {
+        let tasks = self.tree.range(piece.node);
+        let first = tasks.start..tasks.start + 1;
+        self.has_inputs(if piece.suspect { &tasks } else { &first })
+    }
+
+    /// Whether some piece can begin.
+    pub(crate) fn has_piece(&self) -> bool {
+        self.pending.iter().rev().any(|piece| self.can_begin(piece))
+    }
+
+    /// The leftmost piece that can begin, cut to at most `tasks` and to what is
+    /// here of its inputs; what is cut off waits on.
+    pub(crate) fn next_piece(&mut self, tasks: u64) -> Option<Piece> {
+        let at = self
+            .pending
+            .iter()
+            .rposition(|piece| self.can_begin(piece))?;
+        let mut piece = self.pending.remove(at);
+        while !piece.suspect
+            && (self.tree.len(piece.node) > tasks || !self.has_inputs(&self.tree.range(piece.node)))
+            && let Some((left, right)) = present_halves(self.tree, piece.node)
+        {
+            self.pending.insert(
+                at,
+                Piece {
+                    node: right,
+                    ..piece
+                },
+            );
+            piece.node = left;
+        }
+        Some(piece)
+    }
+
+    /// Takes what waits for this segment away; gives the nodes.
+    pub(crate) fn give_up_on(&mut self, hash: BlobHash) -> Vec<Node> {
+        let pending = std::mem::take(&mut self.pending);
+        let (lost, left) = pending.into_iter().partition(|piece| {
+            let tasks = self.tree.range(piece.node);
+            let mut segments = self.segments_of(&tasks).iter();
+            segments.any(|segment| segment.hash == hash)
+        });
+        self.pending = left;
+        let lost: Vec<Piece> = lost;
+        lost.into_iter().map(|piece| piece.node).collect()
     }
 
     /// A slot has started on it.

@@ -105,22 +105,6 @@ impl Load {
     }
 }
 
-/// The next piece of those that wait (the leftmost is last), cut to at most
-/// `tasks`; what is cut off stays.
-pub(crate) fn next_piece(pending: &mut Vec<Piece>, tree: Tree, tasks: u64) -> Option<Piece> {
-    let mut piece = pending.pop()?;
-    while tree.len(piece.node) > tasks
-        && let Some((left, right)) = present_halves(tree, piece.node)
-    {
-        pending.push(Piece {
-            node: right,
-            ..piece
-        });
-        piece.node = left;
-    }
-    Some(piece)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,20 +134,6 @@ mod tests {
         let mut merging = load(10, 1 << 20, 100.0);
         merging.speed.merged(1_000);
         assert_eq!(merging.tasks(), 1_600, "16 merges");
-    }
-
-    #[test]
-    fn pieces_come_from_the_left_and_cover_the_node() {
-        let tree = Tree::new(11).unwrap();
-        let mut pending = vec![Piece::new(tree.root().unwrap())];
-        let mut next = 0;
-        while let Some(piece) = next_piece(&mut pending, tree, 2) {
-            let range = tree.range(piece.node);
-            assert_eq!(range.start, next);
-            assert!(range.end - range.start <= 2);
-            next = range.end;
-        }
-        assert_eq!(next, 11);
     }
 
     #[test]

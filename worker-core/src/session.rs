@@ -1,19 +1,20 @@
 //! The session: its calling contract, and where each input goes. What messages
-//! lead to is in `messages`, what slots do in `work`, how results leave and how
-//! the session ends in `handing`.
+//! lead to is in `messages`, what becomes of blobs in `inputs`, what slots do in
+//! `work`, how results leave and how the session ends in `handing`.
 
 mod handing;
+mod inputs;
 mod messages;
 mod work;
 
 use crate::blobs::Blobs;
 use crate::connection::{Connection, Due};
-use crate::jobs::{Job, JobState};
+use crate::jobs::Job;
 use crate::leases::Lease;
 use crate::results::Outbox;
 use crate::slots::Slots;
 use crate::sorted::SortedMap;
-use crate::{Config, Input, JobBundle, LeaseView, Micros, Output, Reason, View};
+use crate::{Config, Input, LeaseView, Micros, Output, Reason, View};
 use manyhands_protocol::message::ToCoordinator;
 use manyhands_protocol::{JobId, LeaseId, SessionToken, codec, limits};
 use std::collections::VecDeque;
@@ -302,45 +303,6 @@ impl Session {
                 self.connection.asked(self.now);
             }
             Some(Due::Silent(seconds)) => self.disconnect(Reason::Silent(seconds)),
-        }
-    }
-
-    /// Has jobs loaded whose blobs have come.
-    fn load_jobs(&mut self) {
-        for job in self.jobs.values_mut() {
-            if !matches!(&job.state, JobState::Fetching(missing) if missing.is_empty()) {
-                continue;
-            }
-            let blobs = &self.blobs;
-            let bytes = |hash| blobs.get(hash).expect("none is missing");
-            let bundle = JobBundle {
-                header: job.header.clone(),
-                module: bytes(job.header.module),
-                files: job
-                    .header
-                    .files
-                    .iter()
-                    .map(|file| bytes(file.hash))
-                    .collect(),
-            };
-            job.state = JobState::Loading;
-            job.given = true;
-            for (hash, _) in job.blobs() {
-                // The driver keeps the bundle; only segments are put.
-                if self.blobs.unpin(hash) {
-                    self.outputs.push_back(Output::DropBlob { hash });
-                }
-            }
-            self.outputs.push_back(Output::LoadJob(Box::new(bundle)));
-        }
-    }
-
-    fn ask_for_blobs(&mut self) {
-        if self.connection.is_welcome() {
-            let asks = self.blobs.ask();
-            if !asks.is_empty() {
-                self.send(&ToCoordinator::Need(asks));
-            }
         }
     }
 

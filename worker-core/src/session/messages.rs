@@ -11,7 +11,7 @@ use crate::{End, GrantFault, Micros, Output, Reason};
 use bytes::Bytes;
 use manyhands_protocol::message::{Claim, Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker};
 use manyhands_protocol::{
-    BlobHash, Failure, FailureKind, JobId, LeaseId, Node, PROTOCOL_VERSION, codec, limits,
+    BlobHash, Failure, JobId, LeaseId, Node, PROTOCOL_VERSION, codec, limits,
 };
 use std::collections::VecDeque;
 
@@ -132,7 +132,7 @@ impl Session {
                 offset,
                 total,
             } => {
-                if self.blobs.piece(hash, offset, total, bulk)? == Arrival::Whole {
+                if self.blobs.piece(self.now, hash, offset, total, bulk)? == Arrival::Whole {
                     self.arrived(hash);
                 }
                 Ok(())
@@ -333,50 +333,6 @@ impl Session {
         }
     }
 
-    pub(super) fn unpin_inputs(&mut self, lease: &Lease) {
-        for (hash, _) in lease.segments() {
-            self.unpin(hash);
-        }
-    }
-
-    fn unpin(&mut self, hash: BlobHash) {
-        if self.blobs.unpin(hash) {
-            self.outputs.push_back(Output::DropBlob { hash });
-        }
-    }
-
-    fn arrived(&mut self, hash: BlobHash) {
-        for lease in &mut self.leases {
-            lease.missing.remove(&hash);
-        }
-        for job in self.jobs.values_mut() {
-            if let JobState::Fetching(missing) = &mut job.state {
-                missing.remove(&hash);
-            }
-        }
-    }
-
-    /// What needs this blob cannot be done here.
-    fn gone(&mut self, hash: BlobHash) -> Result<(), Reason> {
-        self.blobs.gone(hash)?;
-        let failure = Failure {
-            kind: FailureKind::Crash,
-            message: format!("the coordinator no longer has blob {hash}"),
-        };
-        let jobs = self.jobs.iter().filter(|(_, job)| match &job.state {
-            JobState::Fetching(missing) => missing.contains(&hash),
-            _ => false,
-        });
-        for job in jobs.map(|(id, _)| *id).collect::<Vec<_>>() {
-            for (hash, _) in self.job(job).blobs() {
-                self.unpin(hash);
-            }
-            self.make_unusable(job, &failure);
-        }
-        self.fail_whole(|lease| lease.missing.contains(&hash), &failure);
-        Ok(())
-    }
-
     pub(super) fn set_loaded(&mut self, job: JobId) {
         if let Some(known) = self.jobs.get_mut(&job)
             && known.state == JobState::Loading
@@ -393,22 +349,13 @@ impl Session {
         }
     }
 
-    fn make_unusable(&mut self, job: JobId, failure: &Failure) {
+    pub(super) fn make_unusable(&mut self, job: JobId, failure: &Failure) {
         let known = self.jobs.get_mut(&job).expect("it was looked up");
         known.state = JobState::Unusable(failure.clone());
         let failure = failure.clone();
         self.send(&ToCoordinator::Unusable { job, failure });
         for (lease, _) in self.drop_whole(|lease| lease.job == job) {
             self.send(&ToCoordinator::Returned { lease });
-        }
-    }
-
-    /// Fails leases that have not begun.
-    fn fail_whole(&mut self, lost: impl Fn(&Lease) -> bool, failure: &Failure) {
-        for (lease, node) in self.drop_whole(lost) {
-            for message in failures(lease, &[(node, failure.clone())]) {
-                self.send(&message);
-            }
         }
     }
 

@@ -4,7 +4,7 @@
 use super::Session;
 use crate::jobs::{Job, JobState};
 use crate::leases::Lease;
-use crate::pieces::{Load, Piece, next_piece};
+use crate::pieces::{Load, Piece};
 use crate::results::{Partial, failures};
 use crate::slots::{Doing, MergeWork, Run};
 use crate::{Input, Output, Work};
@@ -63,8 +63,8 @@ impl Session {
     /// Whether a piece of the lease can begin.
     fn is_ready(&self, lease: &Lease) -> bool {
         !lease.pending.is_empty()
-            && lease.missing.is_empty()
             && self.job(lease.job).state == JobState::Ready
+            && lease.has_piece()
     }
 
     /// Whether one more guest of the lease's job has its memory; the only one
@@ -97,10 +97,8 @@ impl Session {
             lease_tasks: tree.len(self.leases[at].node),
             backlog_us: backlog_us.sum(),
         };
-        let pending = &mut self.leases[at].pending;
-        let whole = pending.last().is_some_and(|piece| piece.suspect);
-        let tasks = if whole { u64::MAX } else { load.tasks() };
-        next_piece(pending, tree, tasks).expect("a ready lease has pieces")
+        let piece = self.leases[at].next_piece(load.tasks());
+        piece.expect("a ready lease has pieces")
     }
 
     fn start(&mut self, slot: u16, at: usize, doing: Doing, alone: bool) {
@@ -279,7 +277,7 @@ impl Session {
         self.leases[at].run_next(parts);
     }
 
-    fn blame(&mut self, at: usize, node: Node, mut failure: Failure) {
+    pub(super) fn blame(&mut self, at: usize, node: Node, mut failure: Failure) {
         failure.message = limits::clip(failure.message);
         let lease = &mut self.leases[at];
         let id = lease.id;

@@ -2,6 +2,7 @@
 
 use super::coordinator::{Coordinator, JOB};
 use super::world::World;
+use crate::Work;
 use crate::blobs::CREDIT;
 use bytes::Bytes;
 use manyhands_protocol::message::{MergeMode, ToCoordinator, ToWorker};
@@ -38,6 +39,90 @@ fn inputs_are_asked_for_in_the_order_of_leases_while_others_compute() {
     world.run_dry();
     assert!(world.put.is_empty());
     assert_eq!(world.coordinator.handed.len(), 2);
+}
+
+#[test]
+fn a_piece_begins_as_soon_as_its_own_inputs_are_here() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::welcomed(2, coordinator);
+    world.coordinator.serves = false;
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.deliver_all();
+    let needed = world.coordinator.needed.clone();
+    assert_eq!(needed.len(), 2 + 8, "module, file, all segments");
+    let serve = |world: &mut World, at: usize| {
+        world.coordinator.serve(needed[at]);
+        world.deliver_all();
+        world.load_all();
+        world.slots.len()
+    };
+    let busy: Vec<usize> = (0..5).map(|at| serve(&mut world, at)).collect();
+    assert_eq!(busy, [0, 0, 1, 2, 2], "a slot for each segment");
+    assert_eq!(world.put.len(), 2, "what waits is not put");
+    // What has come meanwhile is next, though its sibling has not.
+    world.end_slot(0);
+    assert_eq!(world.runs.len(), 3);
+    world.end_slot(1);
+    assert_eq!(world.slots.len(), 1, "the rest has not come");
+    for hash in &needed[5..] {
+        world.coordinator.serve(*hash);
+    }
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 1);
+    assert!(world.put.is_empty());
+}
+
+#[test]
+fn what_is_kept_is_used_before_what_has_to_come() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::welcomed(1, coordinator);
+    world.coordinator.grant(Node::leaf(5));
+    world.run_dry();
+    world.coordinator.serves = false;
+    world.coordinator.grant(Node::new(2, 1).unwrap());
+    world.deliver_all();
+    let [.., Work::Run { tasks, .. }] =
+        &world.runs.iter().map(|run| &run.1).collect::<Vec<_>>()[..]
+    else {
+        panic!("a piece runs");
+    };
+    assert_eq!(*tasks, 5..6);
+}
+
+#[test]
+fn what_cannot_be_had_of_a_block_that_has_begun_fails_alone() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::welcomed(1, coordinator);
+    world.coordinator.serves = false;
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.deliver_all();
+    let needed = std::mem::take(&mut world.coordinator.needed);
+    for hash in &needed[..3] {
+        world.coordinator.serve(*hash);
+    }
+    world.deliver_all();
+    world.load_all();
+    assert_eq!(world.slots.len(), 1, "task 0 runs");
+    world.coordinator.store.remove(&needed[2 + 3]);
+    for hash in &needed[3..] {
+        world.coordinator.serve(*hash);
+    }
+    world.deliver_all();
+    // What was not cut off yet waits for the lost segment as a whole.
+    let failed: Vec<Node> = world.coordinator.failed.keys().copied().collect();
+    assert_eq!(failed, [Node::new(1, 1).unwrap()]);
+    world.run_dry();
+    let handed: Vec<Node> = world.coordinator.handed.iter().map(|part| part.1).collect();
+    let others = [Node::leaf(0), Node::leaf(1), Node::new(2, 1).unwrap()];
+    assert!(
+        others
+            .iter()
+            .all(|node| { handed.iter().any(|part| part.contains(*node)) }),
+        "{handed:?}"
+    );
+    assert_eq!(world.disconnects, []);
 }
 
 #[test]
