@@ -21,8 +21,12 @@ pub struct Config {
     /// The most leases a worker with few slots holds; one with many holds up to
     /// twice its slots where blocks are single tasks.
     pub max_depth: usize,
-    /// Input bytes of one block, unless a single task has more.
+    /// Input bytes of one block, unless a single task has more. Its worker keeps
+    /// them until the block is done, and begins with the first that come.
     pub block_input_bytes: u64,
+    /// Input bytes that a slot's first block may have, as long as that is a few
+    /// tasks: to bring them takes longer than to compute them.
+    pub first_input_bytes: u64,
     /// Expected bytes of one block's partial (`concat`), unless a single task
     /// gives more.
     pub block_output_bytes: u64,
@@ -72,7 +76,8 @@ impl Default for Config {
             growth: 16,
             round_trip_us: 20_000,
             max_depth: 8,
-            block_input_bytes: 16 << 20,
+            block_input_bytes: 64 << 20,
+            first_input_bytes: 4 << 20,
             block_output_bytes: 16 << 20,
             window_bytes: 64 << 20,
             window_blocks: 4096,

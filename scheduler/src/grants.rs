@@ -127,7 +127,7 @@ impl<P> Scheduler<P> {
         // The last task of each slot has begun when the first slot idles.
         let queued = until_idle * (tasks - u64::from(slots)) as f64 / tasks as f64;
         let enough = 2.0 * worker.round_trip as f64;
-        queued < enough && input < self.config.block_input_bytes.saturating_mul(4)
+        queued < enough && input < self.config.block_input_bytes.saturating_mul(2)
     }
 
     /// The tasks that a worker has still to compute, and how many slots it can

@@ -5,6 +5,9 @@ use crate::config::Config;
 use crate::event::JobSpec;
 use manyhands_protocol::message::EngineKind;
 
+/// Tasks of a slot's first block, however few bytes each has.
+const MOST_FIRST_TASKS: u64 = 4;
+
 /// The measured speed of one worker at one job, all its slots together.
 ///
 /// Sums of tasks and of time, both fading, so that answers that come in
@@ -93,7 +96,7 @@ pub(crate) fn block_tasks(config: &Config, spec: &JobSpec, at: &Situation) -> u6
         }
         // Others' speed tells something, but not about this machine.
         (None, Some(expected)) => ((expected * target) as u64 / config.growth).max(slots),
-        (None, None) => slots,
+        (None, None) => slots * first_tasks(config, spec),
     };
     // Near the end the blocks get smaller so that all end together; but a
     // block must stay worth its message.
@@ -108,6 +111,12 @@ pub(crate) fn block_tasks(config: &Config, spec: &JobSpec, at: &Situation) -> u6
         .min(by_bytes(config, spec, at))
         .min(spec.max_block)
         .max(1)
+}
+
+/// Tasks a slot while nothing is known of their time: bytes tell a little of it.
+fn first_tasks(config: &Config, spec: &JobSpec) -> u64 {
+    let by_bytes = config.first_input_bytes.checked_div(spec.bytes_per_task);
+    by_bytes.map_or(1, |tasks| tasks.clamp(1, MOST_FIRST_TASKS))
 }
 
 fn by_bytes(config: &Config, spec: &JobSpec, at: &Situation) -> u64 {
@@ -178,6 +187,20 @@ mod tests {
     }
 
     #[test]
+    fn first_blocks_of_a_job_with_inputs_have_some_bytes_a_slot() {
+        let config = Config::default();
+        let first = |bytes_per_task| {
+            let spec = JobSpec {
+                bytes_per_task,
+                ..spec(1 << 41)
+            };
+            block_tasks(&config, &spec, &at(Speed::default()))
+        };
+        // Four slots: no input, a few lines, 2 MiB, and more than all should have.
+        assert_eq!([0, 40, 2 << 20, 1 << 30].map(first), [4, 16, 8, 1]);
+    }
+
+    #[test]
     fn answers_in_a_bunch_give_the_speed_of_all() {
         let mut speed = Speed::default();
         for _ in 0..3 {
@@ -218,7 +241,7 @@ mod tests {
         at.free = 1 << 40;
         let mut bounded = spec(1);
         bounded.bytes_per_task = 1 << 20;
-        assert_eq!(block_tasks(&config, &bounded, &at), 16);
+        assert_eq!(block_tasks(&config, &bounded, &at), 64);
         bounded.bytes_per_task = 1 << 40;
         assert_eq!(block_tasks(&config, &bounded, &at), 1);
         bounded.bytes_per_task = 0;
