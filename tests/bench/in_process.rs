@@ -18,6 +18,11 @@ const BLOCKS_PER_THREAD: u64 = 32;
 /// The same where each block leaves a large partial to be merged.
 const BLOCKS_PER_THREAD_OF_INPUT: u64 = 4;
 
+/// Into how many blocks a job without an input is cut.
+pub(crate) fn blocks(threads: u16) -> u64 {
+    (u64::from(threads) * BLOCKS_PER_THREAD).next_power_of_two()
+}
+
 /// A compiled module on threads of this process.
 pub(crate) struct InProcess {
     program: Program,

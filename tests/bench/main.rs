@@ -1,16 +1,18 @@
 //! `cargo xtask bench`: how fast the system is, beside the goals that it has.
 //!
 //! - `compare`: the same module in one process, through a coordinator and a native
-//!   worker, and in a Chromium tab; `tiny`: what tiny tasks cost;
-//! - `data`: the same of a job that reads much;
+//!   worker, natively, in a Chromium tab and on that browser's bare workers;
+//!   `tiny`: what tiny tasks cost; `data`: the same of a job that reads much;
 //! - `round-trip`, `durability`, `blocks`, `memory`, `restart`: the coordinator alone,
 //!   between stand-ins for workers, or beside itself without a journal;
-//! - `size`: what is downloaded, resident and waited for.
+//! - `size`: what is downloaded, resident and waited for; `page`: what a person who opens
+//!   the link waits for.
 //!
 //! Every part starts processes of the real binary and ends them. Figures are
 //! medians over rounds; rounds of what is compared are interleaved, so that a
 //! machine that drifts (by 13 % where this was written) drifts for all.
 
+mod bare;
 mod blocks;
 mod compare;
 mod coordinator;
@@ -21,6 +23,8 @@ mod guests;
 mod in_process;
 mod machine;
 mod memory;
+mod native;
+mod page;
 mod plan;
 mod restart;
 mod round_trip;
@@ -92,6 +96,7 @@ async fn part(name: &str, plan: &Plan, table: &mut Table) {
         "data" => data::run(plan, table).await,
         "restart" => restart::run(plan, table).await,
         "size" => size::run(plan, table).await,
+        "page" => page::run(plan, table).await,
         other => unreachable!("{other} is not among the names"),
     }
 }

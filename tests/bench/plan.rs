@@ -1,7 +1,7 @@
 //! What to measure, and how long, from the command line.
 
 /// The parts of the bench, in the order in which they run.
-pub(crate) const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 10] = [
     "compare",
     "tiny",
     "data",
@@ -11,6 +11,7 @@ pub(crate) const NAMES: [&str; 9] = [
     "memory",
     "restart",
     "size",
+    "page",
 ];
 
 pub(crate) struct Plan {
