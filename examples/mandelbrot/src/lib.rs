@@ -5,6 +5,7 @@
 
 mod colour;
 mod orbit;
+mod steps;
 
 use colour::{Colour, Palette};
 use manyhands_guest_sdk::prelude::*;

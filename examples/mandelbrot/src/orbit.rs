@@ -1,6 +1,7 @@
 //! The orbits of the points of one line: after how many steps z² + c leaves the disc.
 
 use crate::colour::log2;
+use crate::steps::advance;
 
 /// The points of a line, from left to right.
 pub(crate) struct Orbits {
@@ -15,46 +16,48 @@ pub(crate) struct Orbits {
 /// smooth count is then free of visible bands.
 const ESCAPED: f64 = 65_536.0;
 
-/// How many points are computed side by side. A step of one point waits for its own last one, so
-/// that two keep the processor's units busier than one; more would not fit its registers.
-const LANES: usize = 2;
+/// How many points are computed side by side: two in a vector, and four vectors, since a step waits
+/// for the one before it and four keep the processor's units busy meanwhile.
+pub(crate) const LANES: usize = 8;
 
-/// One point under way.
+/// The points under way, side by side.
 #[derive(Clone, Copy)]
-struct Lane {
+pub(crate) struct Lanes {
+    pub(crate) x: [f64; LANES],
+    pub(crate) y: [f64; LANES],
+    pub(crate) real: [f64; LANES],
+    pub(crate) imaginary: [f64; LANES],
+}
+
+/// Which point a lane is at.
+#[derive(Clone, Copy)]
+struct Place {
     point: u32,
     /// The step at which this point counts as one of the set.
     deadline: u64,
-    real: f64,
-    imaginary: f64,
-    x: f64,
-    y: f64,
 }
 
-impl Lane {
+impl Place {
     /// A lane past the end of the line: its point, the origin, never escapes.
     const IDLE: Self = Self {
         point: u32::MAX,
         deadline: u64::MAX,
-        real: 0.0,
-        imaginary: 0.0,
-        x: 0.0,
-        y: 0.0,
     };
 }
 
 impl Orbits {
-    fn lane(&self, point: u32, now: u64) -> Lane {
+    /// Puts `point` into the lane, or nothing, past the end of the line.
+    fn enter(&self, lanes: &mut Lanes, lane: usize, point: u32, now: u64) -> Place {
+        (lanes.x[lane], lanes.y[lane]) = (0.0, 0.0);
         if point >= self.count {
-            return Lane::IDLE;
+            (lanes.real[lane], lanes.imaginary[lane]) = (0.0, 0.0);
+            return Place::IDLE;
         }
-        Lane {
+        lanes.real[lane] = self.left + f64::from(point) * self.step;
+        lanes.imaginary[lane] = self.imaginary;
+        Place {
             point,
             deadline: now + u64::from(self.iterations),
-            real: self.left + f64::from(point) * self.step,
-            imaginary: self.imaginary,
-            x: 0.0,
-            y: 0.0,
         }
     }
 
@@ -63,48 +66,34 @@ impl Orbits {
     pub(crate) fn for_each_escape(&self, mut found: impl FnMut(u32, f64)) {
         let mut now = 0;
         let mut next = LANES as u32;
-        let mut lanes: [Lane; LANES] = std::array::from_fn(|lane| self.lane(lane as u32, now));
+        let mut lanes = Lanes {
+            x: [0.0; LANES],
+            y: [0.0; LANES],
+            real: [0.0; LANES],
+            imaginary: [0.0; LANES],
+        };
+        let mut places: [Place; LANES] =
+            std::array::from_fn(|lane| self.enter(&mut lanes, lane, lane as u32, now));
         loop {
-            let deadline = lanes
-                .iter()
-                .fold(u64::MAX, |soonest, lane| soonest.min(lane.deadline));
+            let deadlines = places.iter().map(|place| place.deadline);
+            let deadline = deadlines.fold(u64::MAX, u64::min);
             if deadline == u64::MAX {
                 return;
             }
-            now = advance(&mut lanes, now, deadline);
-            for lane in &mut lanes {
-                let square = lane.x * lane.x + lane.y * lane.y;
+            now += advance(&mut lanes, deadline - now, ESCAPED);
+            for (lane, place) in places.iter_mut().enumerate() {
+                let square = lanes.x[lane] * lanes.x[lane] + lanes.y[lane] * lanes.y[lane];
                 if square > ESCAPED {
-                    let steps = now + u64::from(self.iterations) - lane.deadline;
-                    found(lane.point, smooth(steps, square));
-                } else if now < lane.deadline {
+                    let steps = now + u64::from(self.iterations) - place.deadline;
+                    found(place.point, smooth(steps, square));
+                } else if now < place.deadline {
                     continue;
                 }
-                *lane = self.lane(next, now);
+                *place = self.enter(&mut lanes, lane, next, now);
                 next = next.saturating_add(1);
             }
         }
     }
-}
-
-/// Steps all lanes until one has escaped or `deadline` has come; gives the step that is then.
-#[inline]
-fn advance(lanes: &mut [Lane; LANES], mut now: u64, deadline: u64) -> u64 {
-    let [mut a, mut b] = *lanes;
-    while now < deadline {
-        let (ax2, ay2) = (a.x * a.x, a.y * a.y);
-        let (bx2, by2) = (b.x * b.x, b.y * b.y);
-        if ax2 + ay2 > ESCAPED || bx2 + by2 > ESCAPED {
-            break;
-        }
-        a.y = (a.x + a.x) * a.y + a.imaginary;
-        a.x = ax2 - ay2 + a.real;
-        b.y = (b.x + b.x) * b.y + b.imaginary;
-        b.x = bx2 - by2 + b.real;
-        now += 1;
-    }
-    *lanes = [a, b];
-    now
 }
 
 /// The number of steps, made continuous by how far the last one went.
