@@ -1,12 +1,12 @@
-//! `cargo xtask check`: formatting, lints, purity and what dependencies may
-//! be. Runs no test.
+//! `cargo xtask check`: formatting, lints, purity, what dependencies may be, and
+//! what fixed work costs. Runs no test.
 
 use anyhow::Result;
 
 use crate::run::{self, cargo, say};
 use crate::tools::{self, Tools};
 use crate::workspace::{PURE, WASM, WORKER_WEB, Workspace};
-use crate::{purity, web};
+use crate::{instructions, purity, web};
 
 /// Runs all checks.
 pub(crate) fn run() -> Result<()> {
@@ -20,7 +20,8 @@ pub(crate) fn run() -> Result<()> {
         deny.args(["deny", "check", "licenses", "bans", "sources"]);
         run::run(tools.on_path(&mut deny))
     })?;
-    advisories(&tools)
+    advisories(&tools)?;
+    instructions::run(&instructions::Options::default())
 }
 
 /// Fails where rustfmt would change a line.

@@ -7,6 +7,7 @@ mod checks;
 mod ci;
 mod demo;
 mod guests;
+mod instructions;
 mod purity;
 mod run;
 mod sim;
@@ -39,6 +40,8 @@ enum Command {
     Ci,
     /// Measure the system beside the bare runtime, in one run
     Bench(bench::Options),
+    /// Count the instructions of fixed work and compare them with what is committed
+    Instructions(instructions::Options),
     /// Simulate the whole system with faults, by seeds
     Sim(sim::Options),
     /// Install the tools that tests and checks need, once
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Check => checks::run(),
         Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),
+        Command::Instructions(options) => instructions::run(&options),
         Command::Sim(options) => sim::run(&options),
         Command::Tools => tools::install_all(),
         Command::Web => web::run(),

@@ -1,4 +1,4 @@
-//! Browsers and their drivers: by apt on Debian and what descends from it. On
+//! Browsers and their drivers, and valgrind: by apt on Debian and what descends from it. On
 //! other systems one line says what to install.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ struct Wanted {
 /// Chromium, Firefox and WebKitGTK with what drives them. WebKitGTK's
 /// MiniBrowser comes with the library that its driver depends on, and needs an
 /// X server, for which Xvfb stands in. Firefox's driver is no Debian package.
-const WANTED: [Wanted; 5] = [
+const BROWSERS: [Wanted; 5] = [
     Wanted {
         programs: &["chromium"],
         package: "chromium",
@@ -41,36 +41,50 @@ const WANTED: [Wanted; 5] = [
     },
 ];
 
+const VALGRIND: [Wanted; 1] = [Wanted {
+    programs: &["valgrind"],
+    package: "valgrind",
+}];
+
 /// Makes sure that the browsers and drivers of the tests are there.
 pub(crate) fn browsers() -> Result<()> {
-    let missing = missing();
-    if missing.is_empty() {
+    install(&BROWSERS, "the tests drive browsers")
+}
+
+/// Makes sure that instructions can be counted.
+pub(crate) fn valgrind() -> Result<()> {
+    install(&VALGRIND, "instructions are counted by valgrind")
+}
+
+/// Installs what is missing; where that cannot be done, says `why` it is wanted.
+fn install(wanted: &[Wanted], why: &str) -> Result<()> {
+    let packages = missing(wanted);
+    if packages.is_empty() {
         return Ok(());
     }
-    let packages = missing.join(" ");
+    let names = packages.join(" ");
     if run::find("apt-get").is_none() {
-        bail!("the tests drive browsers: please install what Debian calls {packages}");
+        bail!("{why}: please install what Debian calls {names}");
     }
     let Some(root) = as_root() else {
-        bail!("the tests drive browsers: please run `sudo apt-get install {packages}`");
+        bail!("{why}: please run `sudo apt-get install {names}`");
     };
-    run::step(&format!("install {packages}"), || {
+    run::step(&format!("install {names}"), || {
         run::run(apt(root).args(["-q", "update"]))?;
         run::run(
             apt(root)
                 .args(["-qy", "install", "--no-install-recommends"])
-                .args(&missing),
+                .args(&packages),
         )
     })?;
-    let missing = self::missing();
-    if !missing.is_empty() {
-        bail!("apt-get installed {packages}, but they are not on the PATH");
+    if !missing(wanted).is_empty() {
+        bail!("apt-get installed {names}, but they are not on the PATH");
     }
     Ok(())
 }
 
-fn missing() -> Vec<&'static str> {
-    WANTED
+fn missing(wanted: &[Wanted]) -> Vec<&'static str> {
+    wanted
         .iter()
         .filter(|wanted| {
             wanted

@@ -38,7 +38,7 @@ impl Tools {
 pub(crate) fn install_all() -> Result<()> {
     for_tests()?;
     for_checks()?;
-    Ok(())
+    valgrind()
 }
 
 /// What `cargo xtask test` needs: the wasm target, the test runners, three
@@ -54,7 +54,12 @@ pub(crate) fn for_tests() -> Result<Tools> {
     ])
 }
 
-/// What `cargo xtask check` needs.
+/// What `cargo xtask instructions` needs.
+pub(crate) fn valgrind() -> Result<()> {
+    debian::valgrind()
+}
+
+/// What `cargo xtask check` needs, but for counting instructions.
 pub(crate) fn for_checks() -> Result<Tools> {
     wasm_target()?;
     formatter()?;
