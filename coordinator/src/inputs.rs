@@ -1,17 +1,17 @@
-//! From input files to segments: one pass that cuts and hashes, and the index
-//! by which workers are sent what they ask for.
+//! A job's inputs as they are kept: segments and where each lies, and the index by
+//! which workers are sent what they ask for. How they come about is in `cut`.
+
+mod cut;
 
 use crate::blobs::{Blobs, Place};
 use bytes::Bytes;
+pub(crate) use cut::cut;
 use manyhands_protocol::message::SegmentRef;
-use manyhands_protocol::{BlobHash, Segment, Split, SplitError, Splitter};
+use manyhands_protocol::{BlobHash, Segment, SplitError};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// One file of a job's inputs.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(crate) enum InputError {
     Split { name: String, source: SplitError },
     #[error("two inputs have the path {0}")]
     Twice(String),
+    #[error("{0} changes while it is read")]
+    Changing(String),
 }
 
 /// A job's inputs, cut: segments in task order, and where each lies.
@@ -117,116 +119,6 @@ struct StoredPlaces {
     segments: Vec<(u32, u64)>,
 }
 
-/// Cuts and hashes all files, in the bytewise order of their names. Blocks:
-/// call it on a thread that may.
-pub(crate) fn cut(mut parts: Vec<InputPart>, split: Split) -> Result<Cutting, InputError> {
-    parts.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
-    if let Some(twice) = parts.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(InputError::Twice(twice[0].name.clone()));
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::with_capacity(parts.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(parts.len()) {
-            scope.spawn(|| {
-                let mut buffer = vec![0; BUFFER];
-                while let Some((at, part)) = take(&next, &parts) {
-                    let outcome = cut_file(part, split, &mut buffer);
-                    let stop = outcome.is_err();
-                    outcomes
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((at, outcome));
-                    if stop {
-                        next.store(parts.len(), Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let mut outcomes = outcomes
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    outcomes.sort_by_key(|(at, _)| *at);
-    let mut cutting = Cutting::default();
-    for (at, outcome) in outcomes {
-        for (segment, hash) in outcome? {
-            cutting.push(&parts[at].file, segment, hash);
-        }
-    }
-    Ok(cutting)
-}
-
-const BUFFER: usize = 256 << 10;
-
-fn take<'a>(next: &AtomicUsize, parts: &'a [InputPart]) -> Option<(usize, &'a InputPart)> {
-    let at = next.fetch_add(1, Ordering::Relaxed);
-    Some((at, parts.get(at)?))
-}
-
-fn cut_file(
-    part: &InputPart,
-    split: Split,
-    buffer: &mut [u8],
-) -> Result<Vec<(Segment, BlobHash)>, InputError> {
-    let read_error = |source| InputError::Read {
-        name: part.name.clone(),
-        source,
-    };
-    let split_error = |source| InputError::Split {
-        name: part.name.clone(),
-        source,
-    };
-    let mut file = File::open(&part.file).map_err(read_error)?;
-    let mut splitter = Splitter::new(split);
-    let mut hashing = Hashing::default();
-    let mut found = Vec::new();
-    loop {
-        let len = file.read(buffer).map_err(read_error)?;
-        if len == 0 {
-            break;
-        }
-        splitter
-            .push(&buffer[..len], &mut found)
-            .map_err(split_error)?;
-        hashing.take(&buffer[..len], &mut found);
-    }
-    splitter.finish(&mut found);
-    hashing.take(&[], &mut found);
-    Ok(hashing.done)
-}
-
-/// Hashes each segment as the bytes go by.
-#[derive(Default)]
-struct Hashing {
-    hasher: blake3::Hasher,
-    position: u64,
-    done: Vec<(Segment, BlobHash)>,
-}
-
-impl Hashing {
-    /// Takes the next bytes and the segments that end within them.
-    fn take(&mut self, bytes: &[u8], ended: &mut Vec<Segment>) {
-        let mut rest = bytes;
-        for segment in ended.drain(..) {
-            let to_end = segment.offset + segment.len - self.position;
-            let (of_segment, after) = rest.split_at(to_end as usize);
-            self.update(of_segment);
-            let hash = BlobHash(*self.hasher.finalize().as_bytes());
-            self.hasher.reset();
-            self.done.push((segment, hash));
-            rest = after;
-        }
-        self.update(rest);
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.position += bytes.len() as u64;
-    }
-}
-
 /// Where the segments of running jobs lie, by hash. Two jobs, or two places of
 /// one input, may share one.
 #[derive(Debug, Default)]
@@ -268,7 +160,7 @@ impl SegmentIndex {
 mod tests {
     use super::*;
     use crate::blobs::Durability;
-    use manyhands_protocol::segments_of;
+    use manyhands_protocol::{Split, segments_of};
 
     fn part(folder: &Path, name: &str, bytes: &[u8]) -> InputPart {
         let file = folder.join(name);
@@ -282,16 +174,19 @@ mod tests {
     #[test]
     fn segments_are_those_of_the_protocol_with_the_hashes_of_their_bytes() {
         let folder = tempfile::tempdir().unwrap();
+        // One file is hashed as it is read, the other's cuts are found first.
         let long = b"a line of some text\n".repeat(150_000);
+        let longest = b"a line of some other text\n".repeat(400_000);
         let parts = vec![
             part(folder.path(), "b", &long),
             part(folder.path(), "a", b"short"),
             part(folder.path(), "c", b""),
+            part(folder.path(), "d", &longest),
         ];
         let cutting = cut(parts, Split::Size(1000)).unwrap();
         let mut task = 0;
         let mut expected = Vec::new();
-        for bytes in [&b"short"[..], &long, b""] {
+        for bytes in [&b"short"[..], &long, b"", &longest] {
             for segment in segments_of(bytes, Split::Size(1000)).unwrap() {
                 let range = segment.offset as usize..(segment.offset + segment.len) as usize;
                 expected.push(SegmentRef {

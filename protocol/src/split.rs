@@ -115,6 +115,31 @@ impl Splitter {
         self.check_task()
     }
 
+    /// How many of the next bytes decide nothing, whatever they are: they may be
+    /// [skipped](Self::skip) unread.
+    #[must_use]
+    pub fn undecided(&self) -> u64 {
+        let earliest = match self.split {
+            Split::File => return u64::MAX,
+            Split::Lines => self.task_start,
+            Split::Size(size) => self.task_start.saturating_add(size.max(1) - 1),
+        };
+        earliest.saturating_sub(self.position)
+    }
+
+    /// Goes past the next `len` bytes.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    ///
+    /// # Panics
+    /// When some of them might decide something.
+    pub fn skip(&mut self, len: u64) -> Result<(), SplitError> {
+        assert!(len <= self.undecided(), "{len} bytes are not undecided");
+        self.position += len;
+        self.check_task()
+    }
+
     /// The current task, up to here, may be as long as it is.
     fn check_task(&self) -> Result<(), SplitError> {
         if self.position - self.task_start > MAX_TASK_INPUT {
@@ -277,6 +302,36 @@ mod tests {
             }
             splitter.finish(&mut segments);
             prop_assert_eq!(segments, segments_of(&bytes, Split::Size(100)).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_decides_nothing_may_be_skipped() {
+        let bytes = b"some words\nand others\n".repeat(200_000);
+        for split in [
+            Split::Size(100),
+            Split::default(),
+            Split::Lines,
+            Split::File,
+        ] {
+            let (mut segments, mut pushed) = (Vec::new(), 0);
+            let mut splitter = Splitter::new(split);
+            let mut at = 0;
+            while at < bytes.len() {
+                let skip = splitter.undecided().min((bytes.len() - at) as u64);
+                splitter.skip(skip).unwrap();
+                at += skip as usize;
+                let piece = &bytes[at..bytes.len().min(at + 40)];
+                splitter.push(piece, &mut segments).unwrap();
+                at += piece.len();
+                pushed += piece.len();
+            }
+            splitter.finish(&mut segments);
+            assert_eq!(segments, segments_of(&bytes, split).unwrap(), "{split:?}");
+            assert!(
+                split == Split::Lines || pushed < bytes.len() / 2,
+                "{split:?}"
+            );
         }
     }
 
