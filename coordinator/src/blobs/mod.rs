@@ -72,11 +72,26 @@ impl Place {
         let read = move || {
             let mut file = File::open(&path)?;
             file.seek(SeekFrom::Start(at))?;
-            let mut bytes = vec![0; len];
-            file.read_exact(&mut bytes)?;
+            let mut bytes = Vec::with_capacity(len);
+            if file.take(len as u64).read_to_end(&mut bytes)? < len {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
             Ok(Bytes::from(bytes))
         };
         off_async(read).await
+    }
+
+    /// The hash of what is there now, of as much of the range as there is.
+    pub(crate) async fn hash(&self) -> std::io::Result<BlobHash> {
+        let place = self.clone();
+        off_async(move || {
+            let mut file = File::open(&place.file)?;
+            file.seek(SeekFrom::Start(place.offset))?;
+            let mut hasher = blake3::Hasher::new();
+            std::io::copy(&mut file.take(place.len), &mut hasher)?;
+            Ok(BlobHash(*hasher.finalize().as_bytes()))
+        })
+        .await
     }
 }
 

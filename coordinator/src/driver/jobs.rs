@@ -3,11 +3,12 @@
 
 use super::{Driver, PUBLISH_IDLE_US, PUBLISH_US, Prepared, Trouble, Waiting, unix_ms};
 use crate::board::Entry;
+use crate::guests;
 use crate::inputs::Cutting;
 use crate::outputs::OutputFile;
-use manyhands_coordinator_core::Input as Event;
-use manyhands_protocol::JobId;
+use manyhands_coordinator_core::{Input as Event, Plan};
 use manyhands_protocol::api::JobView;
+use manyhands_protocol::{BlobHash, JobId};
 use manyhands_scheduler::Micros;
 use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
@@ -16,8 +17,21 @@ use tokio::sync::oneshot;
 /// A job that is not over.
 pub(super) struct Running {
     entry: Arc<Entry>,
+    plan: Arc<Plan>,
     cutting: Option<Cutting>,
     output: Option<OutputFile>,
+}
+
+impl Running {
+    /// Whether workers need this blob for the job.
+    fn needs(&self, hash: BlobHash) -> bool {
+        let Plan {
+            header, segments, ..
+        } = &*self.plan;
+        header.module == hash
+            || header.files.iter().any(|file| file.hash == hash)
+            || segments.iter().any(|segment| segment.hash == hash)
+    }
 }
 
 impl Driver {
@@ -32,7 +46,8 @@ impl Driver {
             output,
         } = prepared;
         job.view.submitted_ms = unix_ms();
-        self.show(Arc::new(job.view.clone()), cutting, output);
+        let view = Arc::new(job.view.clone());
+        self.show(view, Arc::clone(&job.plan), cutting, output);
         Event::Submit {
             request: self.wait(Waiting::Submitted(job.view.id, reply)),
             job: Box::new(job),
@@ -43,6 +58,7 @@ impl Driver {
     pub(super) fn show(
         &mut self,
         view: Arc<JobView>,
+        plan: Arc<Plan>,
         cutting: Option<Cutting>,
         output: Option<OutputFile>,
     ) {
@@ -55,10 +71,21 @@ impl Driver {
         self.app.board.insert(job, Arc::clone(&entry));
         let running = Running {
             entry,
+            plan,
             cutting,
             output,
         };
         self.jobs.insert(job, running);
+    }
+
+    /// A blob is not to be had any more: the jobs that need it have no result, and
+    /// workers would ask for it for ever.
+    pub(super) fn lost(&mut self, hash: BlobHash, why: &str) {
+        let needing = self.jobs.iter().filter(|(_, job)| job.needs(hash));
+        for job in needing.map(|(job, _)| *job).collect::<Vec<_>>() {
+            tracing::error!(%job, why, "this job is given up");
+            self.give_up(job, guests::crash(why.to_owned()));
+        }
     }
 
     /// A submission that was there already: nothing of its copy stays.

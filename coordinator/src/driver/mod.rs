@@ -15,7 +15,7 @@ use manyhands_coordinator_core::{
 };
 use manyhands_protocol::api::{BlobView, JobView, Status, WorkerView};
 use manyhands_protocol::message::Hello;
-use manyhands_protocol::{Failure, JobId, LeaseId, Node, SessionToken};
+use manyhands_protocol::{BlobHash, Failure, JobId, LeaseId, Node, SessionToken};
 use manyhands_scheduler::Micros;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -84,6 +84,8 @@ pub(crate) enum Input {
         node: Node,
         outcome: Result<Bytes, Failure>,
     },
+    /// A blob that a worker has asked for is not to be had any more, and why.
+    Lost { hash: BlobHash, why: String },
     /// The result is stored, or never will be.
     Finished {
         job: JobId,
@@ -180,12 +182,13 @@ impl Driver {
         output: Option<OutputFile>,
     ) -> Result<(), manyhands_coordinator_core::Damaged> {
         let (job, now) = (stored.view.id, self.now());
+        let plan = Arc::clone(&stored.plan);
         self.core.restore(now, unix_ms(), stored)?;
         // As it stands, not as it was submitted: it may be asked for at once.
         let mut view = self.core.view(now, job).expect("a job that was restored");
         let growing = output.as_ref().map(OutputFile::growing);
         view.prefix = growing.map_or(0, |growing| growing.len());
-        self.show(Arc::new(view), cutting, output);
+        self.show(Arc::new(view), plan, cutting, output);
         Ok(())
     }
 
@@ -284,6 +287,7 @@ impl Driver {
             Input::Synced { job, task, len } => Event::Synced { job, task, len },
             Input::Committed { group } => Event::Committed { group },
             Input::Trouble { source, why } => self.trouble(source, why),
+            Input::Lost { hash, why } => return self.lost(hash, &why),
             Input::Log { job, text } => return self.log(job, &text),
             // Nobody waits for these any more if they have left.
             Input::Holds { from, lease, reply } => {

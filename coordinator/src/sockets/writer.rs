@@ -3,12 +3,15 @@
 
 use crate::app::App;
 use crate::blobs::Place;
+use crate::driver::Input;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::SinkExt;
 use futures_util::stream::SplitSink;
 use manyhands_protocol::message::ToWorker;
 use manyhands_protocol::{BlobHash, codec};
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -19,12 +22,17 @@ const CHUNK: u64 = 256 << 10;
 /// buffer as large as the largest frame that it has sent.
 const FRAME: usize = 64 << 10;
 
+/// Blobs whose sending is remembered: more than a worker's credit has, as a rule.
+const SENT: usize = 256;
+
 pub(super) struct Writer {
     app: Arc<App>,
     sink: SplitSink<WebSocket, Message>,
     frames: mpsc::Receiver<Bytes>,
     wanted: mpsc::Receiver<BlobHash>,
     sending: Option<Sending>,
+    /// What was sent last, and may have come to the worker with other bytes.
+    sent: VecDeque<BlobHash>,
 }
 
 /// A blob on its way out.
@@ -58,6 +66,7 @@ impl Writer {
             frames,
             wanted,
             sending: None,
+            sent: VecDeque::new(),
         }
     }
 
@@ -95,18 +104,26 @@ impl Writer {
                 None
             }),
         };
-        match place {
-            Some(place) => {
-                self.sending = Some(Sending {
-                    hash,
-                    place,
-                    sent: 0,
-                    ready: Bytes::new(),
-                });
-                Ok(())
+        let Some(place) = place else {
+            let why = format!("blob {hash} is not there any more");
+            return self.lost(hash, why).await;
+        };
+        if self.sent.contains(&hash) {
+            // Asked for twice: its bytes had another hash, as a rule.
+            let found = place.hash().await;
+            if !matches!(found, Ok(found) if found == hash) {
+                let file = place.file.display();
+                let why = format!("{file} is not what it was when the job was submitted");
+                return self.lost(hash, why).await;
             }
-            None => self.gone(hash).await,
         }
+        self.sending = Some(Sending {
+            hash,
+            place,
+            sent: 0,
+            ready: Bytes::new(),
+        });
+        Ok(())
     }
 
     async fn send_piece(&mut self) -> Result<(), Ended> {
@@ -117,11 +134,9 @@ impl Writer {
             match sending.place.read(sending.sent, len).await {
                 Ok(bytes) => sending.ready = bytes,
                 Err(error) => {
-                    let hash = sending.hash;
-                    let file = sending.place.file.display();
-                    tracing::error!(%hash, %file, %error, "a blob cannot be read");
+                    let (hash, place) = (sending.hash, sending.place.clone());
                     self.sending = None;
-                    return self.gone(hash).await;
+                    return self.unreadable(hash, &place, &error).await;
                 }
             }
         }
@@ -133,11 +148,43 @@ impl Writer {
         };
         sending.sent += piece.len() as u64;
         if sending.sent == total {
+            if self.sent.len() == SENT {
+                self.sent.pop_front();
+            }
+            self.sent.push_back(sending.hash);
             self.sending = None;
         }
         self.app.metrics.blob_bytes.inc_by(piece.len() as u64);
         let frame = codec::encode_with(&header, &piece);
         Ok(self.sink.send(Message::Binary(frame.into())).await?)
+    }
+
+    /// A blob that was there cannot be read. Where the file is gone or shorter, it
+    /// never will be; else another try may do.
+    async fn unreadable(
+        &mut self,
+        hash: BlobHash,
+        place: &Place,
+        error: &io::Error,
+    ) -> Result<(), Ended> {
+        let file = place.file.display();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
+                let why = format!("{file} is not what it was when the job was submitted ({error})");
+                self.lost(hash, why).await
+            }
+            _ => {
+                tracing::error!(%hash, %file, %error, "a blob cannot be read");
+                self.gone(hash).await
+            }
+        }
+    }
+
+    /// Tells the driver, so that the jobs that need the blob fail, and the worker.
+    async fn lost(&mut self, hash: BlobHash, why: String) -> Result<(), Ended> {
+        let told = self.app.driver.send(Input::Lost { hash, why }).await;
+        told.map_err(|_| Ended)?;
+        self.gone(hash).await
     }
 
     async fn gone(&mut self, hash: BlobHash) -> Result<(), Ended> {

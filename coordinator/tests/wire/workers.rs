@@ -1,10 +1,11 @@
 //! Jobs computed by workers made by hand; sessions that end and come back.
 
 use crate::guests;
-use crate::setup::{hello, soon, start, submission};
+use crate::setup::{Running, Worker, hello, soon, start, submission};
 use manyhands_protocol::api::{InputFile, JobState};
 use manyhands_protocol::message::{ToCoordinator, ToWorker};
-use manyhands_protocol::{BlobHash, Split, Tree, cut_segment};
+use manyhands_protocol::{BlobHash, JobId, Split, Tree, cut_segment};
+use std::path::Path;
 
 fn letters(tasks: std::ops::Range<u64>) -> Vec<u8> {
     tasks.map(|task| b'a' + (task % 26) as u8).collect()
@@ -129,6 +130,78 @@ async fn a_worker_is_sent_the_module_and_the_segments_it_asks_for() {
         cut_segment(&blobs[&segment.hash], Split::Lines).tasks(),
         segment.tasks
     );
+    running.close().await;
+}
+
+/// Submits a job over a file that is read in place; the worker's first segment.
+async fn in_place(running: &Running, worker: &mut Worker, file: &Path) -> (JobId, BlobHash) {
+    let module = running.client.upload_module(guests::over_records()).await;
+    let wanted = submission(module.unwrap().hash);
+    let inputs = vec![("input.txt".into(), file.to_owned())];
+    let job = running.submit_in_place(wanted, inputs).await.unwrap();
+    worker.header().await;
+    let segment = worker.grant().await.inputs[0].hash;
+    (job.id, segment)
+}
+
+/// What the worker is sent of a blob, or that it is gone.
+async fn fetched(worker: &mut Worker, hash: BlobHash) -> Option<Vec<u8>> {
+    let need = ToCoordinator::Need(vec![hash]);
+    worker.socket.send(&need).await;
+    loop {
+        match worker.socket.next().await.unwrap() {
+            (ToWorker::Blob { .. }, bytes) => return Some(bytes.to_vec()),
+            (ToWorker::Gone { .. }, _) => return None,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_changed_fails_its_job_and_names_the_file() {
+    let running = start().await;
+    let mut worker = running.worker().await;
+    let file = running.folder().join("input.txt");
+    std::fs::write(&file, "one\ntwo\n").unwrap();
+    let (job, segment) = in_place(&running, &mut worker, &file).await;
+    assert_eq!(fetched(&mut worker, segment).await.unwrap(), b"one\ntwo\n");
+    // Asked for once more, it is the same and sent again.
+    assert_eq!(fetched(&mut worker, segment).await.unwrap(), b"one\ntwo\n");
+    std::fs::write(&file, "one\nTWO\n").unwrap();
+    assert_eq!(fetched(&mut worker, segment).await, None);
+    let over = running.over(job).await;
+    let JobState::Failed { failure, .. } = over.state else {
+        panic!("{over:?}");
+    };
+    let message = failure.message;
+    assert!(
+        message.contains("input.txt is not what it was"),
+        "{message}"
+    );
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_blob_that_was_removed_fails_its_job() {
+    let running = start().await;
+    let mut worker = running.worker().await;
+    for removed in [true, false] {
+        let file = running.folder().join("input.txt");
+        std::fs::write(&file, "one\ntwo\n").unwrap();
+        let (job, segment) = in_place(&running, &mut worker, &file).await;
+        match removed {
+            true => std::fs::remove_file(&file).unwrap(),
+            false => std::fs::write(&file, "one\n").unwrap(),
+        }
+        assert_eq!(fetched(&mut worker, segment).await, None);
+        let over = running.over(job).await;
+        assert!(matches!(over.state, JobState::Failed { .. }), "{over:?}");
+        // What the job's end says of it.
+        while !matches!(
+            worker.socket.next().await.unwrap().0,
+            ToWorker::Forget { .. }
+        ) {}
+    }
     running.close().await;
 }
 
