@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 /// Blocks a thread: enough that uneven ones even out.
 const BLOCKS_PER_THREAD: u64 = 32;
 
-/// The same where each block leaves a large partial to be merged.
-const BLOCKS_PER_THREAD_OF_INPUT: u64 = 4;
+/// The same where each block leaves a large partial to be merged: of 256 MiB of
+/// text, 1 and 2 took 2.3 s of processor time, 4 to 16 took 2.6 s, 32 took 2.8 s.
+const BLOCKS_PER_THREAD_OF_INPUT: u64 = 2;
 
 /// Into how many blocks a job without an input is cut.
 pub(crate) fn blocks(threads: u16) -> u64 {
