@@ -242,11 +242,12 @@ impl<P> Scheduler<P> {
             job.blocks.lease(lease.node, lease_id);
         }
         job.pass += stride(lease.charged, job.spec.weight);
-        job.by_end.insert((lease.end, lease_id));
+        job.ends.stands(lease_id, &mut lease);
         job.members.entry(id).or_default();
         worker.enqueue(lease_id, &lease);
         worker.known.insert(job_id);
         self.leases.insert(lease_id, Box::new(lease));
+        job.ends.tidy(&mut self.leases);
         actions.push(Action::Grant {
             worker: id,
             lease: lease_id,
@@ -290,9 +291,8 @@ impl<P> Scheduler<P> {
                 None => lease.granted + self.config.patience_us,
             };
             if end != lease.end {
-                assert!(job.by_end.remove(&(lease.end, *lease_id)), "unknown end");
-                job.by_end.insert((end, *lease_id));
                 lease.end = end;
+                job.ends.changed(*lease_id, lease);
             }
         }
     }

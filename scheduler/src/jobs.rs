@@ -4,6 +4,7 @@
 use crate::assembly::Assembly;
 use crate::blocks::Blocks;
 use crate::config::Config;
+use crate::ends::Ends;
 use crate::event::JobSpec;
 use crate::fairness::{Need, Pass};
 use crate::sizing::Speed;
@@ -72,8 +73,8 @@ pub(crate) struct Job<P> {
     unfit_slots: u64,
     /// By task.
     pub(crate) attempts: BTreeMap<u64, Attempts>,
-    /// Leases that stand, by predicted end.
-    pub(crate) by_end: BTreeSet<(Micros, LeaseId)>,
+    /// Leases that stand.
+    pub(crate) ends: Ends,
     /// Leases that do not, but that a worker may still answer.
     pub(crate) former: BTreeSet<LeaseId>,
     pub(crate) pass: Pass,
@@ -100,7 +101,7 @@ impl<P> Job<P> {
             unfit: BTreeMap::new(),
             unfit_slots: 0,
             attempts: BTreeMap::new(),
-            by_end: BTreeSet::new(),
+            ends: Ends::default(),
             former: BTreeSet::new(),
             pass,
             place: Place::Nowhere,
@@ -247,7 +248,7 @@ impl<P> Job<P> {
         self.attempts.clear();
         self.unfit.clear();
         self.unfit_slots = 0;
-        let leases = self.by_end.len() + self.former.len();
+        let leases = self.ends.len() + self.former.len();
         assert_eq!(leases, 0, "leases outlive their job");
     }
 }

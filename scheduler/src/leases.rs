@@ -36,6 +36,10 @@ pub(crate) struct Lease {
     pub(crate) revoked: Option<Micros>,
     /// Predicted; where the job's speed is unknown, when patience ends.
     pub(crate) end: Micros,
+    /// Its place among [`Ends`](crate::ends::Ends), if it has one.
+    pub(crate) sorted_at: Option<Micros>,
+    /// Whether it is listed there to be put in place.
+    pub(crate) unsorted: bool,
     /// Slot time charged to the job's pass at the grant, in microseconds.
     pub(crate) charged: u64,
     /// Slot time it has really taken, in microseconds.
@@ -62,6 +66,8 @@ impl Lease {
             done_hint: 0,
             revoked: None,
             end: Micros::MAX,
+            sorted_at: None,
+            unsorted: false,
             charged: 0,
             spent: 0,
         }

@@ -92,9 +92,10 @@ impl<P> Scheduler<P> {
             let tasks = job.spec.tree.tasks();
             assert_eq!(job.blocks.done(), tasks, "job {id} ended with tasks left");
         }
-        let standing = std::mem::take(&mut job.by_end);
+        job.ends.sort(&mut self.leases);
+        let standing = std::mem::take(&mut job.ends);
         let former = std::mem::take(&mut job.former);
-        let standing = standing.into_iter().map(|(_, lease_id)| lease_id);
+        let standing = standing.iter().map(|(_, lease_id)| lease_id);
         for lease_id in standing.chain(former) {
             let lease = self
                 .leases
@@ -144,7 +145,7 @@ impl<P> Scheduler<P> {
         worker.dequeue(lease_id, lease);
         worker.former.insert(lease_id);
         let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
-        job.by_end.remove(&(lease.end, lease_id));
+        job.ends.falls(lease_id, lease);
         job.former.insert(lease_id);
         let (given, freed) = job.blocks.release(lease.node, lease_id);
         assert_eq!(given, outstanding, "a lease lost count of its tasks");

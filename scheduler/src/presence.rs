@@ -121,7 +121,7 @@ impl<P> Scheduler<P> {
         }
         lease.stands = true;
         job.former.remove(&lease_id);
-        job.by_end.insert((lease.end, lease_id));
+        job.ends.stands(lease_id, lease);
         let worker = self.workers.get_mut(&id).expect("it has just resumed");
         worker.former.remove(&lease_id);
         worker.enqueue(lease_id, lease);

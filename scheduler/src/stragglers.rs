@@ -90,8 +90,9 @@ impl<P> Scheduler<P> {
     }
 
     /// The leases to relieve, the most urgent first.
-    fn victims(&self, job: JobId) -> Vec<LeaseId> {
-        let job = &self.jobs[&job];
+    fn victims(&mut self, job: JobId) -> Vec<LeaseId> {
+        let job = self.jobs.get_mut(&job).expect("a job in the tail");
+        job.ends.sort(&mut self.leases);
         let mut victims = Vec::new();
         if let Some(front) = job.front(&self.config) {
             let piece = job.blocks.pieces(Node::leaf(front)).next();
@@ -101,9 +102,9 @@ impl<P> Scheduler<P> {
                     .flat_map(|(_, piece)| piece.holders.iter()),
             );
         }
-        let overdue = job.by_end.iter().take_while(|(end, _)| *end < self.now);
+        let overdue = job.ends.iter().take_while(|(end, _)| *end < self.now);
         victims.extend(overdue.take(LEASES_SEEN).map(|(_, lease_id)| lease_id));
-        let latest = job.by_end.iter().rev().take(LEASES_SEEN);
+        let latest = job.ends.iter().rev().take(LEASES_SEEN);
         victims.extend(latest.map(|(_, lease_id)| lease_id));
         victims
     }

@@ -41,7 +41,7 @@ impl<P> Scheduler<P> {
             job.blocks.assert_consistent();
             if job.phase != Phase::Running {
                 assert_eq!(job.place, Place::Nowhere);
-                assert!(job.by_end.is_empty() && job.former.is_empty());
+                assert!(job.ends.len() == 0 && job.former.is_empty());
                 continue;
             }
             assert_eq!(job.place, job.rightful_place(&self.config));
@@ -61,17 +61,24 @@ impl<P> Scheduler<P> {
             let unfit = unfit.map(|worker| u64::from(worker.slots_for(job.need())));
             let supply = self.supply[&job.need()].1;
             assert_eq!(self.slots_of(job), supply - unfit.sum::<u64>());
-            let standing = job.by_end.iter().map(|(_, lease)| lease);
-            for number in standing.chain(&job.former) {
-                let lease = &self.leases[number];
-                assert_eq!(lease.job, job.id);
+            let leases = self.leases.iter().filter(|(_, lease)| lease.job == job.id);
+            let (mut standing, mut sorted) = (0, 0);
+            for (number, lease) in leases {
+                standing += usize::from(lease.stands);
+                sorted += usize::from(lease.sorted_at.is_some());
+                // Its place is right, or will be when the ends are sorted.
+                let placed = lease.sorted_at == Some(lease.end);
+                assert!(!lease.stands || placed || lease.unsorted);
                 let tasks = held.remove(number).unwrap_or(0);
                 assert_eq!(lease.outstanding, tasks);
                 assert_eq!(lease.stands, tasks > 0);
-                assert_eq!(lease.stands, job.by_end.contains(&(lease.end, *number)));
                 assert_eq!(lease.stands, !job.former.contains(number));
             }
             assert!(held.is_empty(), "held by none: {held:?}");
+            assert_eq!(
+                (standing, sorted),
+                (job.ends.len(), job.ends.iter().count())
+            );
         }
         assert_eq!(weight, self.active_weight);
     }
@@ -80,7 +87,7 @@ impl<P> Scheduler<P> {
         let of_jobs: usize = self
             .jobs
             .values()
-            .map(|job| job.by_end.len() + job.former.len())
+            .map(|job| job.ends.len() + job.former.len())
             .sum();
         assert_eq!(of_jobs, self.leases.len());
         for (id, worker) in &self.workers {

@@ -198,7 +198,7 @@ fn a_job_of_two_to_the_62_tasks_takes_little() {
     let job = &rig.scheduler.jobs[&JobId(1)];
     let free = job.blocks.free().iter().count();
     assert!(free < 300, "{free} free nodes");
-    assert!(job.blocks.out_pieces() <= 64 && job.by_end.len() + job.former.len() <= 64);
+    assert!(job.blocks.out_pieces() <= 64 && job.ends.len() + job.former.len() <= 64);
     assert!(job.blocks.done() > 1 << 30, "{}", job.blocks.done());
     let crate::assembly::Assembly::Reduce {
         tree: Some(merging),
