@@ -309,6 +309,8 @@ function noticeWords() {
 function tick() {
   if (document.hidden) return;
   if (hub && status) plot.sample(status.ran, status.state === 'computing');
+  const { dataset } = document.body;
+  dataset.beat = dataset.beat === 'odd' ? 'even' : 'odd';
   setText($('rate'), hub ? speed(plot.rate) : '–');
   const left = retryAt === null ? 0 : retryAt - performance.now();
   const wait = left > 900 ? ` in ${duration(left)}.` : '.';
