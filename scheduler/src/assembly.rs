@@ -182,7 +182,7 @@ impl<P> Assembly<P> {
     /// [`Job::front`](crate::jobs::Job::front).
     pub(crate) fn front(&self, tree: Tree, config: &Config) -> Option<u64> {
         match self {
-            Self::Reduce { merging, sizes, .. } if *merging < config.window_blocks => {
+            Self::Reduce { merging, sizes, .. } if *merging < config.window_merges => {
                 sizes.blocked_at(tree, config.window_bytes)
             }
             Self::Concat { sequence, .. } => Some(sequence.next_task()),
@@ -202,7 +202,7 @@ impl<P> Assembly<P> {
     ) -> bool {
         match self {
             Self::Reduce { merging, sizes, .. } => {
-                *merging >= config.window_blocks
+                *merging >= config.window_merges
                     || sizes.blocked_at(tree, config.window_bytes).is_some()
             }
             Self::Concat {

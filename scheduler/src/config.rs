@@ -18,8 +18,8 @@ pub struct Config {
     pub growth: u64,
     /// The round trip assumed before one was measured.
     pub round_trip_us: u64,
-    /// The most leases a worker with few slots holds; one with many holds up to
-    /// twice its slots where blocks are single tasks.
+    /// The most leases a worker holds. It takes so many only where they cover no
+    /// more than two round trips: where blocks take microseconds.
     pub max_depth: usize,
     /// Input bytes of one block, unless a single task has more. Its worker keeps
     /// them until the block is done, and begins with the first that come.
@@ -34,9 +34,11 @@ pub struct Config {
     /// prefix. `reduce`: bytes held, or being merged, past the first task that is
     /// not done.
     pub window_bytes: u64,
-    /// `concat`: partials held, and blocks at work, ahead of the prefix.
-    /// `reduce`: merges under way.
+    /// `concat`: partials held, and blocks at work, ahead of the prefix: room for
+    /// some of each of ten thousand workers.
     pub window_blocks: usize,
+    /// `reduce`: merges under way.
+    pub window_merges: usize,
     /// Silence after which a worker is taken for dead.
     pub deadline_us: u64,
     /// The same while its page is hidden.
@@ -75,12 +77,13 @@ impl Default for Config {
             min_block_us: 10_000,
             growth: 16,
             round_trip_us: 20_000,
-            max_depth: 8,
+            max_depth: 512,
             block_input_bytes: 64 << 20,
             first_input_bytes: 4 << 20,
             block_output_bytes: 16 << 20,
             window_bytes: 64 << 20,
-            window_blocks: 4096,
+            window_blocks: 1 << 16,
+            window_merges: 4096,
             deadline_us: 30 * SECOND,
             hidden_deadline_us: 300 * SECOND,
             grace_us: 2 * SECOND,

@@ -10,9 +10,6 @@ use crate::time::Micros;
 use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 use std::collections::BTreeSet;
 
-/// However many slots a worker claims, it holds no more leases than this.
-const MOST_LEASES: usize = 512;
-
 /// A queue no longer than this is predicted anew at each change.
 const PREDICTED: usize = 16;
 
@@ -105,8 +102,7 @@ impl<P> Scheduler<P> {
     fn wants_more(&self, id: WorkerId) -> bool {
         let worker = &self.workers[&id];
         let (tasks, slots) = self.load_of(id);
-        let most = usize::from(slots).saturating_mul(2).min(MOST_LEASES);
-        let most = most.max(self.config.max_depth);
+        let most = self.config.max_depth;
         // One that never answers for what others have done meanwhile would
         // collect such leases without end.
         if worker.queue.len() >= most || worker.former.len() >= most {

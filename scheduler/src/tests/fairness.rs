@@ -1,7 +1,7 @@
 //! Several jobs, and ever so many.
 
 use super::rig::{Granted, Rig, grants, spec};
-use crate::{Action, Event};
+use crate::{Action, Config, Event};
 use manyhands_protocol::{JobId, MergeMode, WorkerId};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -47,7 +47,11 @@ fn jobs_share_a_worker_by_weight_whatever_their_tasks_cost() {
 
 #[test]
 fn a_late_job_has_no_claim_to_the_past() {
-    let mut rig = Rig::new();
+    // Before it comes, few blocks are to wait at the worker.
+    let mut rig = Rig::with(Config {
+        max_depth: 8,
+        ..Config::default()
+    });
     let mut bounded = spec(1 << 40, MergeMode::Reduce);
     bounded.max_block = 1 << 10;
     rig.submit(1, bounded);

@@ -56,6 +56,7 @@ impl Model {
             // Windows that matter for jobs this small.
             window_bytes: 300,
             window_blocks: 12,
+            window_merges: 12,
             // Quarantines in runs this short.
             strikes: 2,
             quarantine_us: 2_000_000,
