@@ -12,6 +12,10 @@ pub struct Config {
     /// Slots at the start; [`Input::Capacity`](crate::Input::Capacity) changes
     /// them. 0 while paused.
     pub slots: u16,
+    /// Commands that a slot may have waiting behind the one that it carries out:
+    /// short ones, so that it needs no round trip to its driver between two. 0
+    /// where a slot cannot queue them.
+    pub queue: usize,
     /// Bytes of memory for guests and inputs together, as the hello says.
     pub memory: u64,
     /// Whether the engine has SIMD128.

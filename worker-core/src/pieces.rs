@@ -9,7 +9,7 @@ use manyhands_protocol::{Node, Tree};
 const LONGEST_US: f64 = 150_000.0;
 /// … and is not cut below this to please idle slots: a fresh instance and a
 /// merge have to be worth it.
-const SHORTEST_US: f64 = 4_000.0;
+pub(crate) const SHORTEST_US: f64 = 4_000.0;
 /// A piece takes at least so many times what a merge takes.
 const MERGES: f64 = 16.0;
 /// Pieces a slot while nothing was measured.

@@ -30,10 +30,11 @@ const ASLEEP: Micros = Micros::from_millis(90_000);
 ///
 /// # Calling contract
 /// The driver owns it and is single-threaded about it:
-/// 1. After [`new`](Self::new), and after every [`handle`](Self::handle), call
-///    [`poll_output`](Self::poll_output) until it answers `None` and do what it
-///    says, in order. The first output of a session is
-///    [`Output::Connect`].
+/// 1. After [`new`](Self::new), and after each [`handle`](Self::handle) or several
+///    in a row, call [`poll_output`](Self::poll_output) until it answers `None` and
+///    do what it says, in order. The first output of a session is
+///    [`Output::Connect`]. What has come at once is best handled in a row: what it
+///    leads to is found out once for all of it.
 /// 2. Then arm one timer at [`next_deadline`](Self::next_deadline); when it
 ///    fires, handle [`Input::Tick`].
 /// 3. Tell it of every event as an [`Input`], with the time. Time never goes
@@ -43,8 +44,8 @@ const ASLEEP: Micros = Micros::from_millis(90_000);
 ///
 /// There is one connection at a time. The session decides when to open one and
 /// when to close one; the driver never reconnects by itself. Slots are named by
-/// their index; each does one thing at a time and is given nothing before it has
-/// reported the end of what it has.
+/// their index; each does one thing at a time, in the order given, and is given no
+/// more than [`Config::queue`] before it has reported the end of what it has.
 ///
 /// ```
 /// use manyhands_protocol::message::EngineKind;
@@ -54,6 +55,7 @@ const ASLEEP: Micros = Micros::from_millis(90_000);
 ///     name: "lab-7".into(),
 ///     engine: EngineKind::Native,
 ///     slots: 8,
+///     queue: 64,
 ///     memory: 4 << 30,
 ///     simd: true,
 ///     cache_bytes: 256 << 20,
@@ -78,6 +80,9 @@ pub struct Session {
     slots: Slots,
     outbox: Outbox,
     outputs: VecDeque<Output>,
+    /// Whether something was taken in since it was last settled what that leads
+    /// to.
+    unsettled: bool,
     hidden: bool,
     /// The slots and the visibility that the coordinator was told last.
     told: ([u8; 2], bool),
@@ -112,9 +117,10 @@ impl Session {
             jobs: SortedMap::default(),
             leases: VecDeque::new(),
             blobs: Blobs::new(config.cache_bytes),
-            slots: Slots::new(config.slots),
+            slots: Slots::new(config.slots, config.queue),
             outbox: Outbox::default(),
             outputs: VecDeque::from([Output::Connect]),
+            unsettled: false,
             hidden: false,
             told: ([0; 2], false),
             leaving: None,
@@ -138,15 +144,19 @@ impl Session {
         self.notice_sleep(now);
         self.now = self.now.max(now);
         self.take_in(input);
-        self.settle();
+        self.unsettled = true;
     }
 
     /// The next thing to do, or `None` until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if std::mem::take(&mut self.unsettled) && !self.connection.is_over() {
+            self.settle();
+        }
         self.outputs.pop_front()
     }
 
-    /// When to handle [`Input::Tick`], if nothing else happens before.
+    /// When to handle [`Input::Tick`], if nothing else happens before. To be asked
+    /// once no output is left.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         if self.connection.is_over() {

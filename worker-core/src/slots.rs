@@ -1,8 +1,14 @@
 //! The slots: what each does now. What they are to do next is not decided here.
 
-use crate::pieces::Piece;
+use crate::pieces::{Piece, SHORTEST_US};
 use crate::results::Partial;
 use manyhands_protocol::{JobId, LeaseId, Node};
+use std::collections::VecDeque;
+
+/// A slot is given so much to do at once, in microseconds, where its work is that
+/// short: no more than a piece that was cut for it would take, and many times a
+/// round trip to the driver, during which it would idle.
+const AHEAD_US: f64 = SHORTEST_US;
 
 /// Something a slot does for a lease, with all that is needed to do it again.
 #[derive(Clone, Debug)]
@@ -22,21 +28,61 @@ pub(crate) struct MergeWork {
     pub(crate) crashes: u8,
 }
 
+/// A command that a slot has been given and has not answered.
 #[derive(Debug)]
-enum Slot {
-    Idle,
-    Busy {
-        ticket: u64,
-        run: Run,
-    },
+struct Given {
+    ticket: u64,
+    /// What it takes, in microseconds; where nothing is known, so much that nothing
+    /// is put behind it.
+    predicted_us: f64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Run(Run),
     /// What it does does not matter any more, but it is not free.
     Cancelled {
-        ticket: u64,
         memory: u64,
     },
 }
 
-/// A slot's current command.
+impl Given {
+    fn memory(&self) -> u64 {
+        match &self.what {
+            What::Run(run) => run.memory,
+            What::Cancelled { memory } => *memory,
+        }
+    }
+
+    fn run(&self) -> Option<&Run> {
+        match &self.what {
+            What::Run(run) => Some(run),
+            What::Cancelled { .. } => None,
+        }
+    }
+}
+
+/// One slot's commands, in the order in which it carries them out.
+#[derive(Debug, Default)]
+struct Slot {
+    queue: VecDeque<Given>,
+    /// What they take together as far as anyone knows, in microseconds.
+    ahead_us: f64,
+}
+
+impl Slot {
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The bytes that its guests may have: one is there at a time.
+    fn memory(&self) -> u64 {
+        self.queue.iter().map(Given::memory).max().unwrap_or(0)
+    }
+}
+
+/// A command of a slot: what it does now, or next.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) lease: LeaseId,
@@ -46,6 +92,8 @@ pub(crate) struct Run {
     pub(crate) memory: u64,
     /// Nothing else runs meanwhile, so that a death has one suspect.
     pub(crate) alone: bool,
+    /// What it takes, in microseconds, as far as anyone knows.
+    pub(crate) predicted_us: Option<f64>,
     /// Tasks done so far, as the slot says.
     pub(crate) done: u64,
 }
@@ -55,16 +103,19 @@ pub(crate) struct Slots {
     /// Also those past the capacity that still run.
     slots: Vec<Slot>,
     capacity: u16,
+    /// Commands a slot may have behind the one that it carries out.
+    queue: usize,
     last_ticket: u64,
     /// Commands up to this one may have been held up by a sleep.
     slept: u64,
 }
 
 impl Slots {
-    pub(crate) fn new(capacity: u16) -> Self {
+    pub(crate) fn new(capacity: u16, queue: usize) -> Self {
         let mut slots = Self {
             slots: Vec::new(),
             capacity: 0,
+            queue,
             last_ticket: 0,
             slept: 0,
         };
@@ -75,7 +126,7 @@ impl Slots {
     pub(crate) fn set_capacity(&mut self, capacity: u16) {
         self.capacity = capacity;
         if self.slots.len() < usize::from(capacity) {
-            self.slots.resize_with(usize::from(capacity), || Slot::Idle);
+            self.slots.resize_with(usize::from(capacity), Slot::default);
         }
     }
 
@@ -83,60 +134,87 @@ impl Slots {
         self.capacity
     }
 
-    /// The first slot that may be used and does nothing.
-    pub(crate) fn idle(&self) -> Option<u16> {
+    /// The slot that is to be given something next: the first that may be used and
+    /// does nothing, else the one with least to do that has room in its queue.
+    pub(crate) fn next(&self) -> Option<u16> {
         let usable = self.slots[..usize::from(self.capacity)].iter();
-        let at = usable
-            .enumerate()
-            .find(|(_, slot)| matches!(slot, Slot::Idle));
-        at.map(|(at, _)| at as u16)
+        let (mut least, mut found) = (AHEAD_US, None);
+        for (at, slot) in usable.enumerate() {
+            if slot.is_idle() {
+                return Some(at as u16);
+            }
+            if slot.queue.len() <= self.queue && slot.ahead_us < least {
+                (least, found) = (slot.ahead_us, Some(at as u16));
+            }
+        }
+        found
+    }
+
+    /// Whether the slot does nothing.
+    pub(crate) fn is_idle(&self, slot: u16) -> bool {
+        self.slots[usize::from(slot)].is_idle()
+    }
+
+    /// Whether a slot that is at work may have this behind what it has: work that
+    /// is over soon, and needs no more memory.
+    pub(crate) fn takes_ahead(&self, slot: u16, predicted_us: Option<f64>, memory: u64) -> bool {
+        let slot = &self.slots[usize::from(slot)];
+        predicted_us.is_some_and(|us| slot.ahead_us + us <= AHEAD_US) && memory <= slot.memory()
     }
 
     /// How many are not free.
     pub(crate) fn busy(&self) -> u16 {
-        let busy = self.slots.iter().filter(|slot| !matches!(slot, Slot::Idle));
-        busy.count() as u16
+        self.slots.iter().filter(|slot| !slot.is_idle()).count() as u16
     }
 
     /// Bytes that the guests of all that are not free may have together.
     pub(crate) fn memory(&self) -> u64 {
-        let each = self.slots.iter().map(|slot| match slot {
-            Slot::Idle => 0,
-            Slot::Busy { run, .. } => run.memory,
-            Slot::Cancelled { memory, .. } => *memory,
-        });
+        let each = self.slots.iter().map(Slot::memory);
         each.fold(0, u64::saturating_add)
     }
 
     /// Whether one runs something alone.
     pub(crate) fn any_alone(&self) -> bool {
-        self.runs().any(|run| run.alone)
+        // It has a slot to itself.
+        let firsts = self.slots.iter().filter_map(|slot| slot.queue.front());
+        firsts.filter_map(Given::run).any(|run| run.alone)
     }
 
-    /// Gives an idle slot something to do; the command's ticket.
+    /// Gives a slot something to do; the command's ticket.
     pub(crate) fn start(&mut self, slot: u16, run: Run) -> u64 {
+        let queue = self.queue;
         let place = &mut self.slots[usize::from(slot)];
-        assert!(matches!(place, Slot::Idle), "slot {slot} is busy");
+        assert!(place.queue.len() <= queue, "slot {slot} has enough");
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        *place = Slot::Busy { ticket, run };
+        let predicted_us = run.predicted_us.unwrap_or(AHEAD_US);
+        place.ahead_us += predicted_us;
+        place.queue.push_back(Given {
+            ticket,
+            predicted_us,
+            what: What::Run(run),
+        });
         ticket
     }
 
-    /// The slot is free again. What it did, unless that was cancelled or the
-    /// ticket is an old one.
+    /// The slot has answered a command. What it did, unless that was cancelled or
+    /// the ticket is an old one.
     pub(crate) fn end(&mut self, slot: u16, ticket: u64) -> Option<Run> {
         let place = self.slots.get_mut(usize::from(slot))?;
-        let current = match place {
-            Slot::Idle => return None,
-            Slot::Busy { ticket, .. } | Slot::Cancelled { ticket, .. } => *ticket,
+        let at = place
+            .queue
+            .iter()
+            .position(|given| given.ticket == ticket)?;
+        let given = place.queue.remove(at).expect("just found");
+        // Sums of fractions drift.
+        place.ahead_us = if place.queue.is_empty() {
+            0.0
+        } else {
+            place.ahead_us - given.predicted_us
         };
-        if current != ticket {
-            return None;
-        }
-        match std::mem::replace(place, Slot::Idle) {
-            Slot::Busy { run, .. } => Some(run),
-            Slot::Idle | Slot::Cancelled { .. } => None,
+        match given.what {
+            What::Run(run) => Some(run),
+            What::Cancelled { .. } => None,
         }
     }
 
@@ -152,11 +230,10 @@ impl Slots {
 
     /// The slot has come so far.
     pub(crate) fn progress(&mut self, slot: u16, ticket: u64, tasks: u64) {
-        if let Some(Slot::Busy {
-            ticket: current,
-            run,
-        }) = self.slots.get_mut(usize::from(slot))
-            && *current == ticket
+        let queue = self.slots.get_mut(usize::from(slot));
+        let mut queue = queue.into_iter().flat_map(|slot| &mut slot.queue);
+        if let Some(given) = queue.find(|given| given.ticket == ticket)
+            && let What::Run(run) = &mut given.what
         {
             run.done = tasks;
         }
@@ -166,22 +243,22 @@ impl Slots {
     pub(crate) fn cancel(&mut self, lost: impl Fn(&Run) -> bool) -> Vec<(u16, u64)> {
         let mut cancelled = Vec::new();
         for (at, slot) in self.slots.iter_mut().enumerate() {
-            if let Slot::Busy { ticket, run } = slot
-                && lost(run)
-            {
-                let (ticket, memory) = (*ticket, run.memory);
-                *slot = Slot::Cancelled { ticket, memory };
-                cancelled.push((at as u16, ticket));
+            for given in &mut slot.queue {
+                if let What::Run(run) = &given.what
+                    && lost(run)
+                {
+                    let memory = run.memory;
+                    given.what = What::Cancelled { memory };
+                    cancelled.push((at as u16, given.ticket));
+                }
             }
         }
         cancelled
     }
 
-    /// What runs now.
+    /// What runs now, or is about to.
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Busy { run, .. } => Some(run),
-            Slot::Idle | Slot::Cancelled { .. } => None,
-        })
+        let given = self.slots.iter().flat_map(|slot| &slot.queue);
+        given.filter_map(Given::run)
     }
 }

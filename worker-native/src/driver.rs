@@ -15,6 +15,13 @@ use tokio::time::Instant;
 /// How often a new view is shown at most.
 const VIEW_EVERY: Duration = Duration::from_millis(100);
 
+/// Commands that a slot may have waiting: as many as cover a round trip of a
+/// command and its answer, where each takes some microseconds.
+const QUEUE: usize = 255;
+
+/// What has come at once is taken in together, so much of it at most.
+const ROUND: usize = 256;
+
 /// What people ask of a worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command {
@@ -100,21 +107,40 @@ impl Driver {
                     .broken
                     .map_or(Ok(end), |reason| Err(RunError::Child(reason)));
             }
-            let input = match self.wake().await {
-                Wake::Socket(news) => self.on_news(news),
-                Wake::Compute(event) => self.on_event(event),
-                Wake::Command(command) => self.on_command(command),
-                Wake::Timer => Some(Input::Tick),
-                Wake::Show => {
-                    self.show();
-                    None
-                }
-            };
-            if let Some(input) = input {
-                self.session.handle(self.now(), input);
-                self.stale = true;
+            let wake = self.wake().await;
+            let now = self.now();
+            self.take(now, wake);
+            for _ in 1..ROUND {
+                let Some(wake) = self.ready() else { break };
+                self.take(now, wake);
             }
         }
+    }
+
+    fn take(&mut self, now: Micros, wake: Wake) {
+        let input = match wake {
+            Wake::Socket(news) => self.on_news(news),
+            Wake::Compute(event) => self.on_event(event),
+            Wake::Command(command) => self.on_command(command),
+            Wake::Timer => Some(Input::Tick),
+            Wake::Show => {
+                self.show();
+                None
+            }
+        };
+        if let Some(input) = input {
+            self.session.handle(now, input);
+            self.stale = true;
+        }
+    }
+
+    /// What has come already.
+    fn ready(&mut self) -> Option<Wake> {
+        if let Some(event) = self.events.ready() {
+            return Some(Wake::Compute(Some(event)));
+        }
+        let news = self.socket.as_mut()?.ready()?;
+        Some(Wake::Socket(news))
     }
 
     fn now(&self) -> Micros {
@@ -260,6 +286,7 @@ fn session_config(name: String, slots: u16, memory: u64) -> core::Config {
         name,
         engine: EngineKind::Native,
         slots,
+        queue: QUEUE,
         memory,
         // wasmtime has it on every machine that it supports.
         simd: true,

@@ -81,6 +81,11 @@ impl Socket {
         self.news.recv().await.unwrap_or_else(ended)
     }
 
+    /// What has happened already.
+    pub(crate) fn ready(&mut self) -> Option<News> {
+        self.news.try_recv().ok()
+    }
+
     /// Sends what is queued, says `reason` and closes.
     pub(crate) async fn close(mut self, reason: String) {
         if let Some(outgoing) = self.outgoing.take() {

@@ -100,6 +100,8 @@ impl Driver {
             name: settings.name(),
             engine: EngineKind::Browser,
             slots,
+            // A slot yields to its event loop between two, and is ended to be cancelled.
+            queue: 0,
             memory: settings.memory() as u64,
             simd: has_simd(),
             cache_bytes: CACHE,

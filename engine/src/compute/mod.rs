@@ -199,6 +199,11 @@ impl Events {
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await
     }
+
+    /// The next event, if it is here already.
+    pub fn ready(&mut self) -> Option<Event> {
+        self.0.try_recv().ok()
+    }
 }
 
 impl Compute {

@@ -75,6 +75,7 @@ impl World {
             name: format!("worker-{}", id.0),
             engine: machine.engine,
             slots: machine.slots,
+            queue: 0,
             memory: machine.memory,
             simd: machine.simd,
             cache_bytes: 1 << 20,

@@ -14,50 +14,74 @@ use manyhands_protocol::{Failure, FailureKind, LeaseId, Node, limits};
 const CRASHES: u8 = 2;
 
 impl Session {
-    /// Gives idle slots what is next: what has to run alone, else merges (so
-    /// that memory stays small), else pieces in the order of leases. What has no
-    /// room waits for it, and all behind it: a large guest would never get it
-    /// otherwise.
+    /// Gives slots what is next: what has to run alone, else merges (so that memory
+    /// stays small), else pieces in the order of leases. What has no room waits for
+    /// it, and all behind it: a large guest would never get it otherwise.
     pub(super) fn start_work(&mut self) {
-        while let Some(slot) = self.slots.idle() {
-            if self.slots.any_alone() {
-                return;
-            }
-            if let Some(at) = self
-                .leases
-                .iter()
-                .position(|lease| !lease.suspects.is_empty())
+        if self.slots.any_alone() {
+            return;
+        }
+        // None is added while slots are given work.
+        let suspects = self.leases.iter().position(|l| !l.suspects.is_empty());
+        if let Some(at) = suspects {
+            if self.slots.busy() == 0
+                && let Some(slot) = self.slots.next()
             {
-                if self.slots.busy() == 0 {
-                    let suspect = self.leases[at].suspects.pop_front();
-                    self.start(slot, at, suspect.expect("there is one"), true);
-                }
-                return;
+                let suspect = self.leases[at].suspects.pop_front();
+                self.start(slot, at, suspect.expect("there is one"), true);
             }
-            let merge = self
-                .leases
-                .iter()
-                .position(|lease| !lease.merges.is_empty());
+            return;
+        }
+        // Nor do leases become ready, so each is passed once.
+        let (mut merges, mut pieces) = (0, 0);
+        while let Some(slot) = self.slots.next() {
+            let mut merge = self.leases.iter().skip(merges);
+            let merge = merge.position(|lease| !lease.merges.is_empty());
             if let Some(at) = merge {
-                if !self.has_room(at) {
+                merges += at;
+                if !self.has_room(slot, merges, self.merge_us(merges)) {
                     return;
                 }
-                let merge = self.leases[at].merges.pop_front().expect("there is one");
-                self.start(slot, at, Doing::Merge(merge), false);
+                let merge = self.leases[merges].merges.pop_front();
+                self.start(
+                    slot,
+                    merges,
+                    Doing::Merge(merge.expect("there is one")),
+                    false,
+                );
                 continue;
             }
+            merges = self.leases.len();
             if self.holds_back() {
                 return;
             }
-            let Some(at) = self.leases.iter().position(|lease| self.is_ready(lease)) else {
+            let mut ready = self.leases.iter().skip(pieces);
+            let Some(at) = ready.position(|lease| self.is_ready(lease)) else {
                 return;
             };
-            if !self.has_room(at) {
+            pieces += at;
+            if !self.has_room(slot, pieces, self.piece_us(pieces)) {
                 return;
             }
-            let piece = self.cut_piece(at);
-            self.start(slot, at, Doing::Piece(piece), false);
+            let piece = self.cut_piece(pieces);
+            self.start(slot, pieces, Doing::Piece(piece), false);
         }
+    }
+
+    /// What the lease's next merge takes, as far as anyone knows.
+    fn merge_us(&self, at: usize) -> Option<f64> {
+        let merge_us = self.job(self.leases[at].job).speed.merge_us();
+        (merge_us > 0.0).then_some(merge_us)
+    }
+
+    /// What the lease's next piece takes, if it is one task: others are cut to take
+    /// longer than a slot is given work ahead for.
+    fn piece_us(&self, at: usize) -> Option<f64> {
+        let lease = &self.leases[at];
+        let piece = lease.pending.last().filter(|piece| !piece.suspect)?;
+        let job = self.job(lease.job);
+        let single = job.tree.len(piece.node) == 1;
+        job.speed.task_us().filter(|_| single)
     }
 
     /// Whether a piece of the lease can begin.
@@ -67,10 +91,14 @@ impl Session {
             && lease.has_piece()
     }
 
-    /// Whether one more guest of the lease's job has its memory; the only one
-    /// always has.
-    fn has_room(&self, at: usize) -> bool {
+    /// Whether the slot may begin, or have waiting, what takes the lease's job so
+    /// long: whether one more guest has its memory (the only one always has), or
+    /// it is short enough to be done behind what the slot does.
+    fn has_room(&self, slot: u16, at: usize, predicted_us: Option<f64>) -> bool {
         let need = self.job(self.leases[at].job).header.memory;
+        if !self.slots.is_idle(slot) {
+            return self.slots.takes_ahead(slot, predicted_us, need);
+        }
         let taken = self.slots.memory().saturating_add(need);
         self.slots.busy() == 0 || taken <= self.config.memory
     }
@@ -84,6 +112,11 @@ impl Session {
     }
 
     fn cut_piece(&mut self, at: usize) -> Piece {
+        let lease = &mut self.leases[at];
+        if lease.pending_tasks() == 1 {
+            // Nothing to cut; there may be hundreds of such leases.
+            return lease.pending.pop().expect("a ready lease has pieces");
+        }
         let ready = self.leases.iter().filter(|lease| self.is_ready(lease));
         let backlog_us = ready.map(|lease| {
             let task_us = self.job(lease.job).speed.task_us().unwrap_or(0.0);
@@ -102,6 +135,7 @@ impl Session {
     }
 
     fn start(&mut self, slot: u16, at: usize, doing: Doing, alone: bool) {
+        let predicted_us = self.predicted_us(at, &doing);
         let work = match &doing {
             Doing::Piece(piece) => self.run_work(at, *piece),
             Doing::Merge(merge) => Work::Merge {
@@ -118,6 +152,7 @@ impl Session {
             job,
             doing,
             memory: self.job(job).header.memory,
+            predicted_us,
             alone,
             done: 0,
         };
@@ -128,6 +163,17 @@ impl Session {
             job,
             work,
         });
+    }
+
+    /// What it takes, as far as anyone knows; of what is suspect nobody does.
+    fn predicted_us(&self, at: usize, doing: &Doing) -> Option<f64> {
+        let job = self.job(self.leases[at].job);
+        match doing {
+            Doing::Piece(piece) if piece.suspect || piece.single_step => None,
+            Doing::Piece(piece) => Some(job.speed.task_us()? * job.tree.len(piece.node) as f64),
+            Doing::Merge(merge) if merge.crashes > 0 => None,
+            Doing::Merge(_) => self.merge_us(at),
+        }
     }
 
     /// The command for a piece; its segments are put before.

@@ -60,6 +60,7 @@ pub(super) fn config(slots: u16) -> Config {
         name: "test".into(),
         engine: EngineKind::Native,
         slots,
+        queue: 0,
         memory: 1 << 30,
         simd: true,
         cache_bytes: 1 << 20,
