@@ -3,7 +3,7 @@
 //! is ever interrupted, the process ends instead.
 
 use super::wire::Report;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,22 +13,26 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// How long the other slots may go on to finish their pieces once one is overdue.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// A child that has done nothing for so long sleeps until it is given something.
+const DOZE: Duration = Duration::from_secs(1);
+
 /// The slots' deadlines.
 pub(super) struct Watch {
-    slots: Mutex<State>,
-    /// Signalled when a slot begins to work, so that an idle child sleeps.
+    /// Each its own, as slots that do tiny pieces would stand in one another's way.
+    slots: Vec<Mutex<Slot>>,
+    /// No new piece is begun: the child is about to end.
+    draining: AtomicBool,
+    /// Whether the watchdog sleeps until a slot begins to work. A slot that begins
+    /// a piece looks at nothing else of the watchdog's.
+    asleep: AtomicBool,
+    door: Mutex<()>,
+    /// Signalled when a slot begins to work while the watchdog sleeps.
     busy: Condvar,
     /// By slot: the last ticket that is cancelled.
     cancelled: Vec<AtomicU64>,
 }
 
-struct State {
-    slots: Vec<Slot>,
-    /// No new piece is begun: the child is about to end.
-    draining: bool,
-}
-
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Slot {
     /// Whether it works on a piece.
     working: bool,
@@ -85,10 +89,10 @@ pub(super) struct Ending;
 impl Watch {
     pub(super) fn new(slots: usize) -> Self {
         Self {
-            slots: Mutex::new(State {
-                slots: vec![Slot::default(); slots],
-                draining: false,
-            }),
+            slots: (0..slots).map(|_| Mutex::default()).collect(),
+            draining: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            door: Mutex::new(()),
             busy: Condvar::new(),
             cancelled: (0..slots).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -96,37 +100,40 @@ impl Watch {
 
     /// A slot begins a piece.
     pub(super) fn begin_piece(&self, slot: usize) -> Result<(), Ending> {
-        let mut state = self.state();
-        if state.draining {
+        let mut state = self.slot(slot);
+        // Under the lock: whoever sets it looks at all slots after that.
+        if self.draining.load(Ordering::SeqCst) {
             return Err(Ending);
         }
-        state.slots[slot].working = true;
-        self.busy.notify_one();
+        state.working = true;
+        drop(state);
+        // After `working` is set: a watchdog that goes to sleep says so first, and
+        // then looks at all slots once more.
+        if self.asleep.load(Ordering::SeqCst) {
+            drop(self.door());
+            self.busy.notify_one();
+        }
         Ok(())
     }
 
     /// A slot has reported its piece.
     pub(super) fn end_piece(&self, slot: usize) {
-        self.state().slots[slot].working = false;
+        self.slot(slot).working = false;
     }
 
     /// A slot is about to call its guest.
     pub(super) fn begin_slice(&self, slice: Slice) {
         let slot = slice.slot;
-        self.state().slots[slot].slice = Some(slice);
+        self.slot(slot).slice = Some(slice);
     }
 
     /// The guest is back. If it was too late, its slice is reported already.
     pub(super) fn end_slice(&self, slot: usize) -> Result<(), Ending> {
-        let mut state = self.state();
-        if state.slots[slot]
-            .slice
-            .as_ref()
-            .is_some_and(|slice| slice.condemned)
-        {
+        let mut state = self.slot(slot);
+        if state.slice.as_ref().is_some_and(|slice| slice.condemned) {
             return Err(Ending);
         }
-        state.slots[slot].slice = None;
+        state.slice = None;
         Ok(())
     }
 
@@ -142,56 +149,71 @@ impl Watch {
     /// Waits until a slice is overdue, then until the other slots have finished
     /// their pieces, or a grace has passed. Answers the overdue slices.
     pub(super) fn until_overdue(&self) -> Vec<Slice> {
-        let mut state = self.state();
-        while !state.condemn(Instant::now()) {
-            let timeout = if state.slots.iter().any(|slot| slot.working) {
-                PERIOD
+        let mut worked = Instant::now();
+        while !self.condemn(Instant::now()) {
+            if self.any_works() {
+                worked = Instant::now();
+            }
+            if worked.elapsed() < DOZE {
+                std::thread::sleep(PERIOD);
             } else {
-                Duration::MAX
-            };
-            state = self.wait(state, timeout);
+                self.sleep();
+                worked = Instant::now();
+            }
         }
-        state.draining = true;
+        self.draining.store(true, Ordering::SeqCst);
         let end = Instant::now() + GRACE;
-        while state.others_work() && Instant::now() < end {
-            state = self.wait(state, PERIOD);
-            state.condemn(Instant::now());
+        while self.others_work() && Instant::now() < end {
+            std::thread::sleep(PERIOD);
+            self.condemn(Instant::now());
         }
-        let slices = state.slots.iter().filter_map(|slot| slot.slice.clone());
+        let slices = (0..self.slots.len()).filter_map(|slot| self.slot(slot).slice.clone());
         slices.filter(|slice| slice.condemned).collect()
     }
 
-    fn wait<'a>(
-        &'a self,
-        state: MutexGuard<'a, State>,
-        timeout: Duration,
-    ) -> MutexGuard<'a, State> {
-        self.busy
-            .wait_timeout(state, timeout)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+    /// Sleeps until a slot works.
+    fn sleep(&self) {
+        let mut door = self.door();
+        self.asleep.store(true, Ordering::SeqCst);
+        while !self.any_works() {
+            let woken = self.busy.wait(door);
+            door = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        self.asleep.store(false, Ordering::SeqCst);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
     /// Condemns what is overdue; whether there is any.
-    fn condemn(&mut self, now: Instant) -> bool {
+    fn condemn(&self, now: Instant) -> bool {
         let mut any = false;
-        for slice in self.slots.iter_mut().filter_map(|slot| slot.slice.as_mut()) {
-            slice.condemned |= slice.deadline <= now;
-            any |= slice.condemned;
+        for slot in 0..self.slots.len() {
+            if let Some(slice) = &mut self.slot(slot).slice {
+                slice.condemned |= slice.deadline <= now;
+                any |= slice.condemned;
+            }
         }
         any
+    }
+
+    fn any_works(&self) -> bool {
+        (0..self.slots.len()).any(|slot| self.slot(slot).working)
     }
 
     /// Whether a slot that is not overdue still works.
     fn others_work(&self) -> bool {
         let overdue = |slot: &Slot| slot.slice.as_ref().is_some_and(|slice| slice.condemned);
-        self.slots.iter().any(|slot| slot.working && !overdue(slot))
+        (0..self.slots.len()).any(|slot| {
+            let slot = self.slot(slot);
+            slot.working && !overdue(&slot)
+        })
+    }
+
+    fn slot(&self, slot: usize) -> MutexGuard<'_, Slot> {
+        let slot = &self.slots[slot];
+        slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn door(&self) -> MutexGuard<'_, ()> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -229,12 +251,28 @@ mod tests {
             let watch = std::sync::Arc::clone(&watch);
             move || watch.until_overdue()
         });
-        while !watch.state().draining {
+        while !watch.draining.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
         assert!(watch.end_slice(1).is_ok(), "in time");
         watch.end_piece(1);
         assert_eq!(watchdog.join().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_watchdog_that_sleeps_is_woken_by_a_piece() {
+        let watch = std::sync::Arc::new(Watch::new(1));
+        let watchdog = std::thread::spawn({
+            let watch = std::sync::Arc::clone(&watch);
+            move || watch.until_overdue()
+        });
+        while !watch.asleep.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        assert!(watch.begin_piece(0).is_ok());
+        watch.begin_slice(Slice::new(0, 1, 0, 1, Duration::ZERO));
+        assert_eq!(watchdog.join().unwrap().len(), 1);
+        assert!(!watch.asleep.load(Ordering::SeqCst));
     }
 
     #[test]
