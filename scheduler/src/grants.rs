@@ -122,7 +122,9 @@ impl<P> Scheduler<P> {
         }
         // The last task of each slot has begun when the first slot idles.
         let queued = until_idle * (tasks - u64::from(slots)) as f64 / tasks as f64;
-        let enough = 2.0 * worker.round_trip as f64;
+        // Where blocks take microseconds a round trip is mostly waiting behind others:
+        // as much is queued as one block takes at least where that is chosen.
+        let enough = (2 * worker.round_trip).max(self.config.min_block_us) as f64;
         queued < enough && input < self.config.block_input_bytes.saturating_mul(2)
     }
 

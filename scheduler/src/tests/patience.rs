@@ -171,7 +171,7 @@ fn bytes_held_for_merges_are_bounded_and_the_block_they_wait_for_goes_out() {
     let mut fast: VecDeque<Granted> = grants(&rig.join(2, 1)).into();
     let mut answers = 0;
     let left = |rig: &mut Rig, held: Granted| {
-        rig.pass(1000);
+        rig.pass(20_000);
         let Event::Partial {
             worker,
             lease,
@@ -182,7 +182,7 @@ fn bytes_held_for_merges_are_bounded_and_the_block_they_wait_for_goes_out() {
         else {
             unreachable!();
         };
-        let (len, busy_us) = (16 << 20, 900);
+        let (len, busy_us) = (16 << 20, 18_000);
         // No merge ever ends: its halves are held.
         rig.handle(Event::Partial {
             worker,
