@@ -16,6 +16,7 @@ mod inputs;
 mod journal;
 mod keeping;
 mod metrics;
+mod open_files;
 mod outputs;
 mod page;
 mod routes;

@@ -13,7 +13,7 @@ use crate::inputs::{Cutting, InputPart, SegmentIndex};
 use crate::journal::{Identity, Journal, JournalError, MemoryJournal, OpenError, SqliteJournal};
 use crate::metrics::Metrics;
 use crate::outputs::OutputFile;
-use crate::{guests, keeping, routes, submit};
+use crate::{guests, keeping, open_files, routes, submit};
 use axum::serve::ListenerExt;
 use manyhands_coordinator_core::{ClaimKey, Core, Damaged, Plan, Stored};
 use manyhands_engine::compute::Compute;
@@ -138,7 +138,7 @@ impl Coordinator {
                 ..config.scheduler
             },
             key: ClaimKey(identity.secret),
-            max_workers: config.limits.max_workers,
+            max_workers: open_files::room_for(config.limits.max_workers),
             pace_us: if config.ephemeral { 0 } else { COMMIT_PACE_US },
         });
         let mut driver = Driver::new(Arc::clone(&app), core);

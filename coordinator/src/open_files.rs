@@ -1,0 +1,63 @@
+//! How many files, and so connections, this process may have open at once. The
+//! usual limit is a thousand, and the most that a process may set for itself is
+//! far more.
+
+/// What is open besides workers' connections: the journal, blobs, pipes, and
+/// those who look at the page.
+const OTHERS: u64 = 256;
+
+/// How many workers fit, at most `wanted`, once the limit is as high as it may be.
+/// Says so where it is less.
+pub(crate) fn room_for(wanted: usize) -> usize {
+    let Some(limit) = raised() else {
+        return wanted;
+    };
+    let room = usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
+    if room < wanted {
+        tracing::info!(
+            "this process may have {limit} files open, so at most {room} workers can be connected; \
+             the system's limit (`ulimit -Hn`) decides"
+        );
+    }
+    room.clamp(1, wanted)
+}
+
+/// The limit, after it was raised; `None` where there is none.
+#[cfg(unix)]
+fn raised() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let highest = Rlimit {
+        current: before.maximum,
+        ..before
+    };
+    // Some systems say that there is no limit and take none: then it stays.
+    match setrlimit(Resource::Nofile, highest) {
+        Ok(()) => before.maximum,
+        Err(error) => {
+            tracing::info!(%error, "the number of files that may be open stays as it is");
+            before.current
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn raised() -> Option<u64> {
+    None
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use rustix::process::{Resource, getrlimit};
+
+    #[test]
+    fn the_limit_is_as_high_as_it_may_be_and_bounds_the_workers() {
+        assert_eq!(room_for(1), 1);
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+        if let Some(limit) = limit.current {
+            assert_eq!(room_for(usize::MAX) as u64, limit - OTHERS);
+        }
+    }
+}
