@@ -111,7 +111,7 @@ impl Core {
             return false;
         };
         let Partial { bytes, cost_us } = partial;
-        if !is_worth_keeping(*cost_us, bytes.len()) {
+        if !is_worth_keeping(*cost_us, bytes.len(), self.config.keep_us) {
             return false;
         }
         self.counts.recorded += 1;

@@ -29,6 +29,10 @@ pub struct Config {
     /// sync costs about as much for many records as for one. 0 where nothing is
     /// synced. What someone waits for, a submission or an end, goes at once.
     pub pace_us: u64,
+    /// What keeping a partial costs at least, in microseconds of slot time: those
+    /// that took less are not recorded. [`KEEP_US`](crate::KEEP_US), except where
+    /// the cost of records is measured.
+    pub keep_us: u64,
 }
 
 /// A partial in the scheduler's hands.

@@ -17,12 +17,12 @@ const FULL: u64 = 8 << 20;
 /// What keeping a partial costs at least, in microseconds of slot time, and how
 /// many of its bytes cost one microsecond more: below that it is computed again
 /// after a crash.
-const KEEP_US: u64 = 200;
+pub const KEEP_US: u64 = 200;
 const KEEP_BYTES_PER_US: u64 = 100;
 
-/// Whether a partial is worth a record.
-pub fn is_worth_keeping(cost_us: u64, len: usize) -> bool {
-    cost_us >= KEEP_US + len as u64 / KEEP_BYTES_PER_US
+/// Whether a partial is worth a record that costs at least `keep_us`.
+pub fn is_worth_keeping(cost_us: u64, len: usize, keep_us: u64) -> bool {
+    cost_us >= keep_us + len as u64 / KEEP_BYTES_PER_US
 }
 
 #[derive(Debug)]

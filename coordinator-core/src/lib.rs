@@ -23,7 +23,7 @@ mod workers;
 pub use crate::core::{Config, Core, Counts};
 pub use claims::ClaimKey;
 pub use inputs::{ConnectionId, FromWorker, Input, NewJob, OutOfPlace, Request};
-pub use ledger::is_worth_keeping;
+pub use ledger::{KEEP_US, is_worth_keeping};
 pub use outputs::Output;
 pub use record::{Group, Plan, Record, Stored};
 pub use restore::Damaged;

@@ -32,6 +32,9 @@ pub struct Config {
     pub www_dir: Option<PathBuf>,
     /// How blocks are chosen; the incarnation is set at the start.
     pub scheduler: manyhands_scheduler::Config,
+    /// Partials that took less slot time than this, in microseconds, are computed
+    /// again after a crash rather than recorded.
+    pub keep_us: u64,
     /// What strangers may cost.
     pub limits: Limits,
 }
@@ -50,6 +53,7 @@ impl Config {
             compute,
             www_dir: None,
             scheduler: manyhands_scheduler::Config::default(),
+            keep_us: manyhands_coordinator_core::KEEP_US,
             limits: Limits::default(),
         }
     }

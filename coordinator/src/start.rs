@@ -139,6 +139,7 @@ impl Coordinator {
             },
             key: ClaimKey(identity.secret),
             max_workers: open_files::room_for(config.limits.max_workers),
+            keep_us: config.keep_us,
             pace_us: if config.ephemeral { 0 } else { COMMIT_PACE_US },
         });
         let mut driver = Driver::new(Arc::clone(&app), core);

@@ -69,6 +69,11 @@ pub(crate) struct Serve {
     /// single tasks, for measuring what a block costs
     #[arg(long, value_name = "US", hide = true, value_parser = clap::value_parser!(u64).range(1..))]
     block_us: Option<u64>,
+
+    /// The slot time, in microseconds, that a partial must have taken to be
+    /// recorded; 0 records all, for measuring what a record costs
+    #[arg(long, value_name = "US", hide = true)]
+    keep_us: Option<u64>,
 }
 
 /// The shortest key that may guard what others can reach.
@@ -97,6 +102,7 @@ impl Serve {
             config.scheduler.native_target_us = target;
             config.scheduler.browser_target_us = target;
         }
+        config.keep_us = self.keep_us.unwrap_or(config.keep_us);
         // Before anyone is told that it listens: who is, may end it at once.
         let stop = interrupted();
         let coordinator = Coordinator::start(config).await?;

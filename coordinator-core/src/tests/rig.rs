@@ -43,6 +43,7 @@ pub(super) fn core(incarnation: u64) -> Core {
         key: ClaimKey([9; 32]),
         max_workers: 100,
         pace_us: 2_000,
+        keep_us: crate::KEEP_US,
     })
 }
 

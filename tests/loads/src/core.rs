@@ -44,6 +44,7 @@ impl Rig {
             key: ClaimKey([1; 32]),
             max_workers: usize::MAX,
             pace_us: 2_000,
+            keep_us: manyhands_coordinator_core::KEEP_US,
         };
         let mut rig = Self {
             core: Core::new(config),

@@ -5,7 +5,7 @@ use crate::author::author_of;
 use crate::network::LinkId;
 use crate::world::{Peer, PeerId, World};
 use bytes::Bytes;
-use manyhands_coordinator_core::{FromWorker, Group, Record, is_worth_keeping};
+use manyhands_coordinator_core::{FromWorker, Group, KEEP_US, Record, is_worth_keeping};
 use manyhands_protocol::api::{JobState, JobView};
 use manyhands_protocol::message::ToWorker;
 use manyhands_protocol::{BlobHash, JobId, LeaseId, Node, Tree, codec};
@@ -74,7 +74,7 @@ impl World {
                     lease: *lease,
                     node: *node,
                     job,
-                    worth_keeping: is_worth_keeping(*busy_us, partial.len()),
+                    worth_keeping: is_worth_keeping(*busy_us, partial.len(), KEEP_US),
                 })
             }
             FromWorker::Failed {

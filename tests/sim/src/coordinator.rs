@@ -109,6 +109,7 @@ impl World {
             key: ClaimKey([7; 32]),
             max_workers: self.setup.max_workers,
             pace_us: 2_000,
+            keep_us: manyhands_coordinator_core::KEEP_US,
         });
         self.trace
             .note(self.now, "coordinator starts", &[self.disk.incarnation]);
