@@ -26,7 +26,7 @@ const WORKERS: usize = 32;
 const TASKS: u64 = 1 << 40;
 
 /// The goal, for each second of one core.
-const GOAL: f64 = 20_000.0;
+const GOAL: f64 = 60_000.0;
 
 pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -68,14 +68,14 @@ pub(crate) async fn run(plan: &Plan, table: &mut Table) {
 
 /// What each stretch of time measured.
 #[derive(Default)]
-struct Windows {
-    wall: Vec<f64>,
-    cpu: Vec<f64>,
-    cores: Vec<f64>,
-    recorded: Vec<f64>,
+pub(crate) struct Windows {
+    pub(crate) wall: Vec<f64>,
+    pub(crate) cpu: Vec<f64>,
+    pub(crate) cores: Vec<f64>,
+    pub(crate) recorded: Vec<f64>,
 }
 
-async fn windows(coordinator: &Coordinator, plan: &Plan) -> Windows {
+pub(crate) async fn windows(coordinator: &Coordinator, plan: &Plan) -> Windows {
     let length = Duration::from_millis(plan.work(5000, 1000));
     let mut windows = Windows::default();
     // Until block sizes and connections have settled.

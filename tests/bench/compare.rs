@@ -1,13 +1,13 @@
 //! Whole jobs against the same module in one process.
 
 use crate::plan::Plan;
-use crate::table::{Row, Table, Unit, median, seconds};
+use crate::table::{Row, Table, Unit, seconds};
 use crate::{bare, in_process, native, threads};
 use manyhands_tests::browser::{Browser, Engine};
 use manyhands_tests::cluster::Cluster;
 use manyhands_tests::jobs::Job;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A job, five ways.
 struct Compared {
@@ -90,30 +90,9 @@ async fn compare(compared: &Compared, plan: &Plan, table: &mut Table) {
     table.add(Row::ratio("compare", what, &tab, &bare).at_most(1.15));
 }
 
-/// A million hashes, which nothing can guess, against the same loop in one
-/// process: what a task costs beside its work.
-pub(crate) async fn tiny_tasks(plan: &Plan, table: &mut Table) {
-    let threads = threads();
-    let job = Job::new("misbehave", json!({ "tasks": 1_000_000 }));
-    let (mut alone, mut over) = (Vec::new(), Vec::new());
-    let expected = in_process::run(&job, threads).1;
-    for _ in 0..plan.rounds {
-        let start = Instant::now();
-        in_process::run(&job, threads);
-        let here = start.elapsed().as_secs_f64();
-        let native = through_worker(&job, threads, &expected).await;
-        alone.push(here);
-        over.push(native.as_secs_f64() - here);
-    }
-    let note = format!("{:.3} s there, both with compiling", median(&alone));
-    let what = "10^6 opaque tasks, more than in one process";
-    let row = Row::of("tiny", what, Unit::Seconds, &over);
-    table.add(row.at_most(1.0).note(note));
-}
-
 /// A warm native worker's time from the submission to the result, as the
 /// coordinator measures it.
-async fn through_worker(job: &Job, threads: u16, expected: &[u8]) -> Duration {
+pub(crate) async fn through_worker(job: &Job, threads: u16, expected: &[u8]) -> Duration {
     let cluster = Cluster::start().await;
     let _worker = cluster.worker("bench", threads).await;
     outcome(&cluster, job, expected).await

@@ -1,6 +1,7 @@
 //! What the system says of a process and of a disk. Linux's `/proc`.
 
 use manyhands_tests::processes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -47,6 +48,17 @@ pub(crate) fn children_mb(process: u32) -> f64 {
         .into_iter()
         .map(resident_mb)
         .sum()
+}
+
+/// Lets this process open as many files as the system allows it to; how many.
+pub(crate) fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("up to the most that is allowed");
+    limit.maximum.unwrap_or(u64::MAX)
 }
 
 fn read(process: u32, file: &str) -> String {

@@ -3,7 +3,7 @@
 //! - `compare`: the same module in one process, through a coordinator and a native
 //!   worker, natively, in a Chromium tab and on that browser's bare workers;
 //!   `tiny`: what tiny tasks cost; `data`: the same of a job that reads much;
-//! - `round-trip`, `durability`, `blocks`, `memory`, `restart`: the coordinator alone,
+//! - `round-trip`, `durability`, `blocks`, `memory`, `workers`, `restart`: the coordinator alone,
 //!   between stand-ins for workers, or beside itself without a journal;
 //! - `size`: what is downloaded, resident and waited for; `page`: what a person who opens
 //!   the link waits for.
@@ -31,6 +31,8 @@ mod round_trip;
 mod size;
 mod stand_in;
 mod table;
+mod tiny;
+mod workers;
 
 use futures_util::FutureExt;
 use plan::{NAMES, Plan};
@@ -88,12 +90,13 @@ async fn measure(plan: &Plan, table: &mut Table) -> Vec<&'static str> {
 async fn part(name: &str, plan: &Plan, table: &mut Table) {
     match name {
         "compare" => compare::jobs(plan, table).await,
-        "tiny" => compare::tiny_tasks(plan, table).await,
+        "tiny" => tiny::run(plan, table).await,
         "round-trip" => round_trip::run(plan, table).await,
         "durability" => durability::run(plan, table).await,
         "blocks" => blocks::run(plan, table).await,
         "memory" => memory::run(plan, table).await,
         "data" => data::run(plan, table).await,
+        "workers" => workers::run(plan, table).await,
         "restart" => restart::run(plan, table).await,
         "size" => size::run(plan, table).await,
         "page" => page::run(plan, table).await,

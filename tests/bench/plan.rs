@@ -1,7 +1,7 @@
 //! What to measure, and how long, from the command line.
 
 /// The parts of the bench, in the order in which they run.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "compare",
     "tiny",
     "data",
@@ -9,6 +9,7 @@ pub(crate) const NAMES: [&str; 10] = [
     "durability",
     "blocks",
     "memory",
+    "workers",
     "restart",
     "size",
     "page",

@@ -44,7 +44,7 @@ async fn page(coordinator: &Coordinator, table: &mut Table) {
 }
 
 /// All bytes that come in answer to a browser's request, head and body.
-async fn fetch(address: &str, path: &str) -> io::Result<Vec<u8>> {
+pub(crate) async fn fetch(address: &str, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {address}\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n"

@@ -35,6 +35,7 @@ pub(crate) enum Unit {
     /// Of two times.
     Ratio,
     PerSecond,
+    Percent,
     /// 10^6 bytes.
     Megabytes,
     /// 10^3 bytes.
@@ -50,6 +51,7 @@ impl Unit {
             Self::Milliseconds => format!("{value:.3} ms"),
             Self::Ratio => format!("{value:.3}"),
             Self::PerSecond => format!("{value:.0} /s"),
+            Self::Percent => format!("{value:.2} %"),
             Self::Megabytes => format!("{value:.1} MB"),
             Self::Kilobytes => format!("{value:.1} kB"),
             Self::MegabytesPerSecond => format!("{value:.0} MB/s"),
