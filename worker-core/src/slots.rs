@@ -262,3 +262,78 @@ impl Slots {
         given.filter_map(Given::run)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manyhands_protocol::Incarnation;
+
+    fn run(lease: u64, predicted_us: Option<f64>) -> Run {
+        let counter = lease;
+        let incarnation = Incarnation(1);
+        Run {
+            lease: LeaseId {
+                incarnation,
+                counter,
+            },
+            job: JobId(1),
+            doing: Doing::Piece(Piece::new(Node::leaf(lease))),
+            memory: 100,
+            predicted_us,
+            alone: false,
+            done: 0,
+        }
+    }
+
+    #[test]
+    fn short_work_waits_at_the_slot_with_least_to_do() {
+        let mut slots = Slots::new(2, 8);
+        assert_eq!(slots.next(), Some(0));
+        let first = slots.start(0, run(1, Some(20.0)));
+        assert_eq!(slots.next(), Some(1), "an idle one first");
+        slots.start(1, run(2, Some(10.0)));
+        assert_eq!(slots.next(), Some(1));
+        assert!(slots.takes_ahead(1, Some(30.0), 100));
+        let behind = slots.start(1, run(3, Some(30.0)));
+        assert_eq!(slots.next(), Some(0));
+        assert_eq!(
+            (slots.busy(), slots.memory(), slots.runs().count()),
+            (2, 200, 3)
+        );
+        // What was done is told in whatever order.
+        assert_eq!(slots.end(1, behind).unwrap().lease.counter, 3);
+        assert!(slots.end(1, behind).is_none());
+        assert!(slots.end(0, first).is_some());
+        assert!(slots.is_idle(0) && !slots.is_idle(1));
+    }
+
+    #[test]
+    fn nothing_waits_behind_long_or_unknown_work_nor_for_more_memory() {
+        let mut slots = Slots::new(1, 8);
+        slots.start(0, run(1, Some(20.0)));
+        assert!(!slots.takes_ahead(0, None, 100), "unknown");
+        assert!(!slots.takes_ahead(0, Some(AHEAD_US), 100), "long");
+        assert!(!slots.takes_ahead(0, Some(1.0), 101), "large");
+        slots.start(0, run(2, Some(AHEAD_US - 20.0)));
+        assert_eq!(slots.next(), None, "enough to do");
+        let mut slots = Slots::new(1, 8);
+        slots.start(0, run(1, None));
+        assert_eq!(slots.next(), None, "who knows how long that takes");
+        let mut slots = Slots::new(1, 0);
+        slots.start(0, run(1, Some(1.0)));
+        assert_eq!(slots.next(), None, "one at a time");
+    }
+
+    #[test]
+    fn what_is_cancelled_leaves_the_rest_of_its_queue() {
+        let mut slots = Slots::new(1, 8);
+        let first = slots.start(0, run(1, Some(1.0)));
+        let second = slots.start(0, run(2, Some(1.0)));
+        assert_eq!(slots.cancel(|run| run.lease.counter == 1), [(0, first)]);
+        assert_eq!(slots.runs().count(), 1);
+        assert!(slots.end(0, first).is_none(), "nobody wants to know");
+        assert!(!slots.is_idle(0));
+        assert_eq!(slots.end(0, second).unwrap().lease.counter, 2);
+        assert!(slots.is_idle(0));
+    }
+}
