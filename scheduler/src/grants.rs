@@ -10,6 +10,10 @@ use crate::time::Micros;
 use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 use std::collections::BTreeSet;
 
+/// The most leases that a worker holds which has handed nothing in yet: it may be
+/// gone as soon as it came.
+const UNTRIED: usize = 8;
+
 /// A queue no longer than this is predicted anew at each change.
 const PREDICTED: usize = 16;
 
@@ -102,7 +106,11 @@ impl<P> Scheduler<P> {
     fn wants_more(&self, id: WorkerId) -> bool {
         let worker = &self.workers[&id];
         let (tasks, slots) = self.load_of(id);
-        let most = self.config.max_depth;
+        let most = match worker.blocks {
+            // Its speed is a guess after others'.
+            0 => UNTRIED.min(self.config.max_depth),
+            _ => self.config.max_depth,
+        };
         // One that never answers for what others have done meanwhile would
         // collect such leases without end.
         if worker.queue.len() >= most || worker.former.len() >= most {
