@@ -138,7 +138,9 @@ impl Message for ToCoordinator {
 impl Message for ToWorker {
     fn takes_bulk(&self, bulk: usize) -> bool {
         match self {
-            Self::Blob { offset, total, .. } => piece_fits(bulk, *offset, *total),
+            Self::Blob { offset, total, .. } | Self::Halves { offset, total, .. } => {
+                piece_fits(bulk, *offset, *total)
+            }
             _ => bulk == 0,
         }
     }

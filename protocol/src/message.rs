@@ -2,7 +2,7 @@
 //! frame each. Variants and fields are only appended; see
 //! [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION).
 //!
-//! Messages that carry bulk bytes (`Blob`, `Partial`) are headers: the bytes
+//! Messages that carry bulk bytes (`Blob`, `Halves`, `Partial`) are headers: the bytes
 //! follow in the same frame and are never copied to be decoded (see
 //! [`codec`](crate::codec)).
 
@@ -332,5 +332,34 @@ pub enum ToWorker {
         after_ms: u64,
         /// One line for people.
         reason: String,
+    },
+    /// Merge two siblings' partials, whose bytes follow in `Halves`; answered,
+    /// like a grant, by the `Partial` of `node`, or by `Failed` or `Returned`. It
+    /// is no claim: it ends with its connection, for both sides.
+    Merge {
+        /// Names the merge, as a grant's lease names that.
+        lease: LeaseId,
+        /// A `reduce` job of which the worker has computed blocks.
+        job: JobId,
+        /// The parent.
+        node: Node,
+        /// Bytes of the left half's partial.
+        #[serde(with = "wide")]
+        left: u64,
+        /// Bytes of the right half's.
+        #[serde(with = "wide")]
+        right: u64,
+    },
+    /// A piece of the two partials that a `Merge` named, the right one following
+    /// the left; the bytes follow. Pieces are in order.
+    Halves {
+        /// The merge.
+        lease: LeaseId,
+        /// Where this piece begins, in bytes of both together.
+        #[serde(with = "wide")]
+        offset: u64,
+        /// The length of both together.
+        #[serde(with = "wide")]
+        total: u64,
     },
 }

@@ -1,7 +1,9 @@
 //! One lease: what of its block waits, runs, is merged or has failed, and the
-//! check of a grant.
+//! check of a grant. A merge that the coordinator asks for is a lease too, whose
+//! two halves come instead of being computed.
 
 use crate::GrantFault;
+use crate::halves::Halves;
 use crate::jobs::Job;
 use crate::pieces::{Piece, present_halves};
 use crate::results::Partial;
@@ -26,14 +28,17 @@ pub(crate) struct Lease {
     pub(crate) id: LeaseId,
     pub(crate) job: JobId,
     pub(crate) node: Node,
-    /// What shows that it was granted.
-    proof: Proof,
+    /// What shows that it was granted; none for a merge, which ends with its
+    /// connection.
+    proof: Option<Proof>,
     tree: Tree,
     mode: MergeMode,
     /// In task order.
     pub(crate) inputs: Vec<SegmentRef>,
     /// Segments on their way. A piece waits for its own alone.
     pub(crate) missing: SortedSet<BlobHash>,
+    /// A merge's two partials on their way.
+    halves: Option<Halves>,
     /// Not begun; the leftmost is last.
     pub(crate) pending: Vec<Piece>,
     /// To be run while nothing else runs.
@@ -115,15 +120,52 @@ impl Lease {
         } = claim;
         assert_eq!(id, job.header.job, "the job of {lease:?}");
         Self {
-            id: lease,
-            job: id,
+            proof: Some(proof),
+            inputs,
+            pending: vec![Piece::new(node)],
+            ..Self::empty(lease, job, node)
+        }
+    }
+
+    /// Checks what a merge says.
+    pub(crate) fn check_merge(
+        job: &Job,
+        node: Node,
+        left: u64,
+        right: u64,
+    ) -> Result<(), GrantFault> {
+        if !job.tree.has(node) {
+            return Err(GrantFault::Node);
+        }
+        let fits = left.max(right) <= limits::MAX_PARTIAL;
+        let halves = present_halves(job.tree, node).is_some();
+        if fits && halves && job.header.merge == MergeMode::Reduce {
+            Ok(())
+        } else {
+            Err(GrantFault::Merge)
+        }
+    }
+
+    /// A merge that was checked: its two halves are on their way.
+    pub(crate) fn merge(id: LeaseId, job: &Job, node: Node, left: u64, right: u64) -> Self {
+        Self {
+            halves: Some(Halves::new(left, right)),
+            ..Self::empty(id, job, node)
+        }
+    }
+
+    fn empty(id: LeaseId, job: &Job, node: Node) -> Self {
+        Self {
+            id,
+            job: job.header.job,
             node,
-            proof,
+            proof: None,
             tree: job.tree,
             mode: job.header.merge,
-            inputs,
+            inputs: Vec::new(),
             missing: SortedSet::default(),
-            pending: vec![Piece::new(node)],
+            halves: None,
+            pending: Vec::new(),
             suspects: VecDeque::new(),
             merges: VecDeque::new(),
             merging: MergeTree::new(job.tree, node),
@@ -139,14 +181,39 @@ impl Lease {
         }
     }
 
-    /// What it was granted as, for a hello.
-    pub(crate) fn claim(&self) -> Claim {
-        Claim {
+    /// What it was granted as, for a hello; none for a merge.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        Some(Claim {
             lease: self.id,
             job: self.job,
             node: self.node,
-            proof: self.proof,
+            proof: self.proof?,
+        })
+    }
+
+    /// Whether its tasks were computed elsewhere.
+    pub(crate) fn is_merge(&self) -> bool {
+        self.proof.is_none()
+    }
+
+    /// The next piece of a merge's halves; whether it is one.
+    pub(crate) fn half_came(&mut self, offset: u64, total: u64, piece: &[u8]) -> bool {
+        let Some(mut halves) = self.halves.take() else {
+            return false;
+        };
+        let fits = halves.push(offset, total, piece);
+        if fits && halves.is_whole() {
+            let (left, right) = halves.split();
+            let nodes = present_halves(self.tree, self.node);
+            let (left_node, right_node) = nodes.expect("what is merged has two halves");
+            for (node, bytes) in [(left_node, left), (right_node, right)] {
+                let step = self.merging.insert(node, Partial::new(bytes, 0));
+                self.climb(step);
+            }
+        } else {
+            self.halves = Some(halves);
         }
+        fits
     }
 
     /// Its tasks.
@@ -323,8 +390,9 @@ impl Lease {
     /// Runs no more pieces of it.
     pub(crate) fn give_up(&mut self) {
         self.stopping = true;
-        self.incomplete |= !self.pending.is_empty();
+        self.incomplete |= !self.pending.is_empty() || self.halves.is_some();
         self.pending.clear();
+        self.halves = None;
         for doing in std::mem::take(&mut self.suspects) {
             self.run_alone(doing);
         }
@@ -338,6 +406,11 @@ impl Lease {
     }
 
     fn keep_apart(&mut self, parent: Node, left: Partial, right: Partial) {
+        if self.is_merge() {
+            // The coordinator has the two.
+            self.incomplete = true;
+            return;
+        }
         let halves = present_halves(self.tree, parent);
         let (left_node, right_node) = halves.expect("what is merged has two halves");
         self.apart.extend([(left_node, left), (right_node, right)]);
@@ -354,7 +427,8 @@ impl Lease {
         let busy = self.running > 0
             || !self.pending.is_empty()
             || !self.suspects.is_empty()
-            || !self.merges.is_empty();
+            || !self.merges.is_empty()
+            || self.halves.is_some();
         if busy {
             return Standing::Open;
         }

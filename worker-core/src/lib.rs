@@ -7,6 +7,7 @@
 mod blobs;
 mod config;
 mod connection;
+mod halves;
 mod input;
 mod jobs;
 mod leases;

@@ -158,6 +158,9 @@ pub enum Reason {
     /// A blob that was not asked for, or pieces of one that do not fit together.
     #[error("blob {0}: pieces that were not asked for, or do not fit together")]
     BadPiece(BlobHash),
+    /// Pieces of a merge's halves that do not fit together.
+    #[error("the halves of merge {}.{} do not fit together", .0.incarnation.0, .0.counter)]
+    BadHalves(LeaseId),
     /// A blob whose bytes have another hash, twice.
     #[error("blob {0} came with other bytes")]
     WrongHash(BlobHash),
@@ -179,4 +182,7 @@ pub enum GrantFault {
     /// are too large.
     #[error("its segments do not cover its block")]
     Segments,
+    /// A merge of a job that has none, of a single task, or of too many bytes.
+    #[error("there is nothing to merge there")]
+    Merge,
 }

@@ -140,7 +140,9 @@ struct Kept {
 /// A lease that is over here, but not for the coordinator.
 #[derive(Debug)]
 struct Ended {
-    claim: Claim,
+    job: JobId,
+    /// None for a merge, which ends with its connection.
+    claim: Option<Claim>,
     failed: Vec<(Node, Failure)>,
     /// Whether `Returned` is to follow its partials.
     returned: bool,
@@ -167,12 +169,11 @@ impl Outbox {
     /// failed was told when it did.
     pub(crate) fn end(
         &mut self,
-        claim: Claim,
+        (lease, job, claim): (LeaseId, JobId, Option<Claim>),
         partials: Vec<(Node, Partial, u64)>,
         failed: Vec<(Node, Failure)>,
         returned: bool,
     ) {
-        let lease = claim.lease;
         let any = !partials.is_empty();
         for (node, partial, tasks) in partials {
             let kept = Kept {
@@ -188,6 +189,7 @@ impl Outbox {
         }
         if any {
             let ended = Ended {
+                job,
                 claim,
                 failed,
                 returned,
@@ -216,7 +218,7 @@ impl Outbox {
     /// tasks: its acknowledgement was overtaken.
     pub(crate) fn forget_job(&mut self, job: JobId) -> Vec<(Partial, u64)> {
         let ended = self.ended.iter();
-        let ended = ended.filter(|(_, ended)| ended.claim.job == job);
+        let ended = ended.filter(|(_, ended)| ended.job == job);
         let lost: SortedSet<LeaseId> = ended.map(|(lease, _)| *lease).collect();
         let kept = self.kept.iter();
         let sent = kept.filter(|((lease, _), kept)| kept.sent && lost.contains(lease));
@@ -236,9 +238,9 @@ impl Outbox {
         });
     }
 
-    /// Leases with something kept.
+    /// Leases with something kept that outlive their connection.
     pub(crate) fn claims(&self) -> impl Iterator<Item = Claim> + '_ {
-        self.ended.values().map(|ended| ended.claim)
+        self.ended.values().filter_map(|ended| ended.claim)
     }
 
     pub(crate) fn holds(&self, lease: LeaseId) -> bool {
@@ -254,8 +256,11 @@ impl Outbox {
         self.kept.values().map(|kept| kept.partial.len()).sum()
     }
 
-    /// What was on its way may be lost.
+    /// What was on its way may be lost, and merges end.
     pub(crate) fn connection_lost(&mut self) {
+        let merges = self.ended.iter().filter(|(_, ended)| ended.claim.is_none());
+        let merges: SortedSet<LeaseId> = merges.map(|(lease, _)| *lease).collect();
+        self.forget(|lease| merges.contains(&lease));
         self.queue.clear();
         self.sending = None;
         self.buffered = 0;

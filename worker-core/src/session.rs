@@ -301,6 +301,8 @@ impl Session {
     fn connection_gone(&mut self) {
         self.blobs.connection_lost();
         self.outbox.connection_lost();
+        // The coordinator has others do the merges.
+        self.drop_leases(Lease::is_merge);
         self.progress_at = None;
     }
 

@@ -9,6 +9,7 @@ mod inputs;
 mod leaving;
 mod lines;
 mod liveness;
+mod merging;
 mod results;
 mod resuming;
 mod whole;

@@ -136,6 +136,18 @@ fn all_to_worker() -> Vec<ToWorker> {
             after_ms: 1000,
             reason: "bye".into(),
         },
+        ToWorker::Merge {
+            lease: lease(),
+            job: JobId(1),
+            node: Node::leaf(6).parent().unwrap(),
+            left: 3,
+            right: 4,
+        },
+        ToWorker::Halves {
+            lease: lease(),
+            offset: 0,
+            total: 0,
+        },
     ]
 }
 
@@ -163,7 +175,7 @@ fn the_encoding_changes_only_with_the_version() {
         frames.extend(encode(&message));
     }
     let fingerprint = (PROTOCOL_VERSION, &BlobHash::of(&frames).to_string()[..16]);
-    assert_eq!(fingerprint, (2, "a088d04e273f565a"));
+    assert_eq!(fingerprint, (3, "6b03222076c63bf6"));
 }
 
 #[test]

@@ -20,10 +20,13 @@ impl Session {
                     let lease = self.leases.remove(at).expect("it is there");
                     self.unpin_inputs(&lease);
                     let tree = self.job(lease.job).tree;
+                    // Those of a merge were computed, and counted, before.
+                    let tasks = |node| if lease.is_merge() { 0 } else { tree.len(node) };
                     let partials = partials.into_iter();
-                    let partials = partials.map(|(node, partial)| (node, partial, tree.len(node)));
-                    self.outbox
-                        .end(lease.claim(), partials.collect(), lease.failed, incomplete);
+                    let partials = partials.map(|(node, partial)| (node, partial, tasks(node)));
+                    let partials = partials.collect();
+                    let named = (lease.id, lease.job, lease.claim());
+                    self.outbox.end(named, partials, lease.failed, incomplete);
                 }
             }
         }

@@ -48,7 +48,7 @@ impl Session {
     /// The leases to hold on to; what a hello has no room for is dropped.
     fn hold(&mut self) -> Vec<Claim> {
         let done = self.outbox.claims();
-        let all = done.chain(self.leases.iter().map(Lease::claim));
+        let all = done.chain(self.leases.iter().filter_map(Lease::claim));
         let held: Vec<Claim> = all.take(limits::MAX_LIST).collect();
         let known: SortedSet<LeaseId> = held.iter().map(|claim| claim.lease).collect();
         self.outbox.forget(|lease| !known.contains(&lease));
@@ -138,6 +138,18 @@ impl Session {
                 Ok(())
             }
             ToWorker::Gone { hash } => self.gone(hash),
+            ToWorker::Merge {
+                lease,
+                job,
+                node,
+                left,
+                right,
+            } => self.merge(lease, job, node, (left, right)),
+            ToWorker::Halves {
+                lease,
+                offset,
+                total,
+            } => self.half_came(lease, offset, total, bulk),
             // That it came is all there is to it.
             ToWorker::Alive => Ok(()),
             ToWorker::Refused { .. } | ToWorker::Closing { .. } => {
@@ -268,6 +280,53 @@ impl Session {
         Ok(())
     }
 
+    /// Two partials are to be merged, which come next. Where that cannot begin at
+    /// once others do it sooner.
+    fn merge(
+        &mut self,
+        lease: LeaseId,
+        job: JobId,
+        node: Node,
+        (left, right): (u64, u64),
+    ) -> Result<(), Reason> {
+        let bad = |fault| Reason::BadGrant { lease, fault };
+        let Some(known) = self.jobs.get(&job) else {
+            return Err(Reason::UnknownJob(job));
+        };
+        if self.find(lease).is_some() || self.outbox.holds(lease) {
+            return Err(bad(GrantFault::Twice));
+        }
+        Lease::check_merge(known, node, left, right).map_err(bad)?;
+        if self.leases.len() >= MAX_LEASES {
+            return Err(Reason::TooMany("leases"));
+        }
+        if self.holds_back() || known.state != JobState::Ready {
+            self.send(&ToCoordinator::Returned { lease });
+            return Ok(());
+        }
+        let merge = Lease::merge(lease, known, node, left, right);
+        self.leases.push_back(merge);
+        Ok(())
+    }
+
+    /// A piece of a merge's halves. Of one that was given back they still come.
+    fn half_came(
+        &mut self,
+        lease: LeaseId,
+        offset: u64,
+        total: u64,
+        piece: &Bytes,
+    ) -> Result<(), Reason> {
+        let Some(at) = self.find(lease) else {
+            return Ok(());
+        };
+        if self.leases[at].half_came(offset, total, piece) {
+            Ok(())
+        } else {
+            Err(Reason::BadHalves(lease))
+        }
+    }
+
     fn revoke(&mut self, lease: LeaseId) {
         // One that is unknown has just been handed in: that is the answer.
         if self
@@ -287,7 +346,7 @@ impl Session {
     }
 
     fn count(&mut self, partial: &Partial, tasks: u64) {
-        self.tally.blocks += 1;
+        self.tally.blocks += u64::from(tasks > 0);
         self.tally.tasks += tasks;
         self.tally.busy_us += partial.busy_us;
     }

@@ -187,6 +187,54 @@ impl Coordinator {
         lease
     }
 
+    /// Asks for a merge, and sends so many of its two halves.
+    pub(super) fn ask_to_merge(&mut self, node: Node, halves: usize) -> LeaseId {
+        let texts = match self
+            .tree
+            .has(node)
+            .then(|| self.tree.halves(node))
+            .flatten()
+        {
+            Some((left, Some(right))) => [self.expected(left), self.expected(right)],
+            _ => [String::new(), String::new()],
+        };
+        let [left, right] = [0, 1].map(|at: usize| texts[at].len() as u64);
+        let lease = self.name_merge(node, (left, right));
+        let mut offset = 0;
+        for text in &texts[..halves] {
+            self.send_half(lease, offset, left + right, text.as_bytes());
+            offset += text.len() as u64;
+        }
+        lease
+    }
+
+    /// Asks for a merge of halves of these lengths.
+    pub(super) fn name_merge(&mut self, node: Node, (left, right): (u64, u64)) -> LeaseId {
+        let lease = LeaseId {
+            incarnation: Incarnation(self.incarnation),
+            counter: self.next_lease,
+        };
+        self.next_lease += 1;
+        self.send(&ToWorker::Merge {
+            lease,
+            job: self.header.job,
+            node,
+            left,
+            right,
+        });
+        lease
+    }
+
+    pub(super) fn send_half(&mut self, lease: LeaseId, offset: u64, total: u64, piece: &[u8]) {
+        let header = ToWorker::Halves {
+            lease,
+            offset,
+            total,
+        };
+        self.inbox
+            .push_back(codec::encode_with(&header, piece).into());
+    }
+
     /// Leases the worker is believed to hold.
     pub(super) fn leases(&self) -> Vec<LeaseId> {
         self.granted.keys().copied().collect()
