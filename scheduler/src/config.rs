@@ -13,6 +13,12 @@ pub struct Config {
     pub browser_target_us: u64,
     /// Blocks are not made smaller than this for the sake of the job's end.
     pub min_block_us: u64,
+    /// `reduce`: how long a block shall take for each KiB of its partial, in
+    /// microseconds, at least: what is large is merged by the worker that has it,
+    /// and seldom travels.
+    pub partial_us_per_kib: u64,
+    /// How many times the usual target a block may take for that.
+    pub longest_block: u64,
     /// How much larger than the largest block a worker has finished of a job
     /// its next one may be.
     pub growth: u64,
@@ -75,6 +81,8 @@ impl Default for Config {
             native_target_us: SECOND,
             browser_target_us: 300_000,
             min_block_us: 10_000,
+            partial_us_per_kib: 4_000,
+            longest_block: 16,
             growth: 16,
             round_trip_us: 20_000,
             max_depth: 512,

@@ -84,6 +84,15 @@ impl<P> Scheduler<P> {
         lease.is_some_and(|lease| lease.worker == worker)
     }
 
+    /// Whether the worker has computed something of the job in this session: it
+    /// has the guest at hand.
+    #[must_use]
+    pub fn has_computed(&self, worker: WorkerId, job: JobId) -> bool {
+        let job = self.jobs.get(&job);
+        let member = job.and_then(|job| job.members.get(&worker));
+        member.is_some_and(|member| member.blocks > 0)
+    }
+
     /// Who has given the job how much, by worker id; empty for an unknown job.
     #[must_use]
     pub fn contributions(&self, job: JobId) -> Vec<Contribution> {

@@ -214,6 +214,7 @@ impl<P> Scheduler<P> {
             share: share.min(1.0),
             free: job.blocks.free_tasks(),
             output_per_task: job.output_per_task(),
+            bytes_per_partial: job.bytes_per_partial(),
         };
         block_tasks(&self.config, &job.spec, &situation)
     }

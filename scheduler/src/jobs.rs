@@ -10,7 +10,7 @@ use crate::fairness::{Need, Pass};
 use crate::sizing::Speed;
 use crate::time::Micros;
 use crate::view::Phase;
-use manyhands_protocol::{Failure, JobId, LeaseId, WorkerId};
+use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which queue a job stands in, and with what pass.
@@ -81,7 +81,9 @@ pub(crate) struct Job<P> {
     pub(crate) place: Place,
     pub(crate) retries: u64,
     /// Bytes of the partials used, and their tasks.
-    pub(crate) output: (u64, u64),
+    output: (u64, u64),
+    /// How many they are.
+    partials: u64,
     /// When a partial was last used.
     pub(crate) answered: Option<Micros>,
 }
@@ -107,6 +109,7 @@ impl<P> Job<P> {
             place: Place::Nowhere,
             retries: 0,
             output: (0, 0),
+            partials: 0,
             answered: None,
         }
     }
@@ -119,6 +122,15 @@ impl<P> Job<P> {
     pub(crate) fn count_output(&mut self, tasks: u64, len: u64) {
         self.output.0 = self.output.0.saturating_add(len);
         self.output.1 += tasks;
+        self.partials += 1;
+    }
+
+    /// Mean bytes of a partial of a `reduce` job, however many tasks it has.
+    pub(crate) fn bytes_per_partial(&self) -> u64 {
+        match self.spec.merge {
+            MergeMode::Reduce => self.output.0.checked_div(self.partials).unwrap_or(0),
+            MergeMode::Concat => 0,
+        }
     }
 
     /// Mean bytes of the partials a task.

@@ -243,6 +243,14 @@ impl<P> Scheduler<P> {
         wake.into_iter().chain(hungry).min()
     }
 
+    /// An id that no grant has or will have, for something else that a worker is
+    /// asked for and answers like a lease. To the scheduler it is one that is over.
+    pub fn reserve_lease(&mut self) -> LeaseId {
+        let reserved = self.next_lease;
+        self.next_lease.counter += 1;
+        reserved
+    }
+
     /// The settings.
     #[must_use]
     pub fn config(&self) -> &Config {

@@ -74,6 +74,8 @@ pub(crate) struct Situation {
     pub(crate) free: u64,
     /// Mean bytes of the job's partials a task (`concat`), as far as known.
     pub(crate) output_per_task: u64,
+    /// Mean bytes of the job's partials (`reduce`), as far as known.
+    pub(crate) bytes_per_partial: u64,
 }
 
 /// How long a worker of this kind shall compute at one block, in microseconds.
@@ -84,9 +86,19 @@ pub(crate) fn target_us(config: &Config, engine: EngineKind) -> u64 {
     }
 }
 
+/// Near the end a block may be so many times shorter than its partial is worth.
+const LAST_BLOCKS: u64 = 64;
+
+/// How long a block must take to be worth its partial's way and merging.
+fn worth_us(config: &Config, bytes_per_partial: u64) -> u64 {
+    (bytes_per_partial / 1024).saturating_mul(config.partial_us_per_kib)
+}
+
 /// The most tasks the next block may have: at least one.
 pub(crate) fn block_tasks(config: &Config, spec: &JobSpec, at: &Situation) -> u64 {
-    let target = target_us(config, at.engine) as f64;
+    let usual = target_us(config, at.engine);
+    let worth = worth_us(config, at.bytes_per_partial);
+    let target = worth.clamp(usual, usual.saturating_mul(config.longest_block)) as f64;
     let slots = u64::from(at.slots);
     let rate = at.speed.rate();
     let by_time = match (rate, at.expected) {
@@ -100,7 +112,8 @@ pub(crate) fn block_tasks(config: &Config, spec: &JobSpec, at: &Situation) -> u6
     };
     // Near the end the blocks get smaller so that all end together; but a
     // block must stay worth its message.
-    let worthwhile = rate.map_or(1, |rate| (rate * config.min_block_us as f64) as u64);
+    let least = config.min_block_us.max(worth / LAST_BLOCKS);
+    let worthwhile = rate.map_or(1, |rate| (rate * least as f64) as u64);
     let by_end = if at.share > 0.99 {
         at.free
     } else {
@@ -161,6 +174,7 @@ mod tests {
             share: 0.5,
             free: 1 << 40,
             output_per_task: 0,
+            bytes_per_partial: 0,
         }
     }
 
@@ -225,6 +239,23 @@ mod tests {
         speed.measured(1000, 4_000_000, 1_000_000);
         speed.measured(1000, 4_000_000, 1_000_000);
         assert!(speed.rate().unwrap() < 0.0003);
+    }
+
+    #[test]
+    fn blocks_with_large_partials_are_longer() {
+        let config = Config::default();
+        let mut speed = Speed::default();
+        speed.measured(1 << 20, 1 << 20, 1 << 20);
+        let mut at = at(speed);
+        at.bytes_per_partial = 200 << 10;
+        assert_eq!(block_tasks(&config, &spec(1), &at), 1_000_000, "as usual");
+        at.bytes_per_partial = 2 << 20;
+        assert_eq!(block_tasks(&config, &spec(1), &at), 8_192_000);
+        at.bytes_per_partial = 1 << 40;
+        assert_eq!(block_tasks(&config, &spec(1), &at), 16_000_000, "at most");
+        at.bytes_per_partial = 2 << 20;
+        at.free = 100;
+        assert_eq!(block_tasks(&config, &spec(1), &at), 128_000, "the end");
     }
 
     #[test]
