@@ -8,7 +8,7 @@ use crate::outputs::Output;
 use bytes::Bytes;
 use manyhands_protocol::api::JobState;
 use manyhands_protocol::message::ToWorker;
-use manyhands_protocol::{JobId, Node, WorkerId, codec};
+use manyhands_protocol::{JobId, MergeMode, Node, WorkerId, codec};
 use manyhands_scheduler::{Action, Event, Micros};
 
 impl Core {
@@ -49,7 +49,7 @@ impl Core {
             } => {
                 let partial = used.zip(self.arriving.take());
                 let recorded =
-                    partial.is_some_and(|(job, partial)| self.record(job, node, &partial));
+                    partial.is_some_and(|(job, partial)| self.record(now, job, node, &partial));
                 // A copy is of something that may not be durable yet.
                 let waits = recorded || used.is_none();
                 self.receipt(worker, ToWorker::Accepted { lease, node }, waits);
@@ -71,18 +71,7 @@ impl Core {
                 node,
                 left,
                 right,
-            } => {
-                let entry = self.jobs.get_mut(&job).expect("a job that merges runs");
-                // What workers say of time is not believed so far as to overflow.
-                let cost_us = left.cost_us.saturating_add(right.cost_us);
-                entry.merging.insert(node, cost_us);
-                self.outputs.push_back(Output::Merge {
-                    job,
-                    node,
-                    left: left.bytes,
-                    right: right.bytes,
-                });
-            }
+            } => self.merge(now, job, node, (left, right)),
             Action::Emit { job, node, partial } => {
                 let entry = self.jobs.get(&job).expect("a job that emits runs");
                 let task = entry.tree.range(node).end;
@@ -106,7 +95,13 @@ impl Core {
     }
 
     /// Records a partial that became part of the result, if it is worth it.
-    pub(crate) fn record(&mut self, job: JobId, node: Node, partial: &Partial) -> bool {
+    pub(crate) fn record(
+        &mut self,
+        now: Micros,
+        job: JobId,
+        node: Node,
+        partial: &Partial,
+    ) -> bool {
         let Some(entry) = self.jobs.get(&job) else {
             return false;
         };
@@ -117,8 +112,13 @@ impl Core {
         self.counts.recorded += 1;
         let tree = entry.tree;
         let (node, tasks) = (tree.canonical(node), tree.range(node));
-        self.ledger
-            .partial(job, node, tasks, bytes.clone(), *cost_us);
+        let may_merge = entry.plan.header.merge == MergeMode::Reduce;
+        self.ledger.partial(
+            now,
+            (job, node, tasks),
+            (bytes.clone(), *cost_us),
+            may_merge,
+        );
         true
     }
 

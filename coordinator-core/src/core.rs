@@ -7,6 +7,7 @@ use crate::inputs::{ConnectionId, Input};
 use crate::jobs::Job;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
+use crate::merging::Merging;
 use crate::outputs::Output;
 use crate::workers::Workers;
 use bytes::Bytes;
@@ -33,6 +34,10 @@ pub struct Config {
     /// that took less are not recorded. [`KEEP_US`](crate::KEEP_US), except where
     /// the cost of records is measured.
     pub keep_us: u64,
+    /// Two partials of at least so many bytes together are merged by a worker,
+    /// not beside the coordinator, and one of half as many waits some seconds for
+    /// its sibling before it is written.
+    pub lease_merges_from: u64,
 }
 
 /// A partial in the scheduler's hands.
@@ -56,12 +61,17 @@ pub struct Counts {
     pub failures: u64,
     /// Merges.
     pub merges: u64,
+    /// Merges that workers were asked for.
+    pub leased_merges: u64,
     /// Workers that were sent away.
     pub refused: u64,
     /// Jobs submitted.
     pub submitted: u64,
-    /// Partials that were recorded.
+    /// Partials that were worth a record.
     pub recorded: u64,
+    /// Bytes of partials that went to the journal: not those of which something
+    /// larger was merged before.
+    pub journaled_bytes: u64,
 }
 
 /// The coordinator, without its sockets, disk and clock.
@@ -95,6 +105,8 @@ pub struct Core {
     /// Jobs that begin once the group with their submission is durable.
     pub(crate) beginning: VecDeque<(u64, JobId, JobSpec)>,
     pub(crate) ledger: Ledger,
+    /// Merges that workers do.
+    pub(crate) merging: Merging,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) changed: BTreeSet<JobId>,
     /// Jobs that ended, which the scheduler may forget.
@@ -112,8 +124,9 @@ impl Core {
     pub fn new(config: Config) -> Self {
         Self {
             scheduler: Scheduler::new(config.scheduler.clone()),
-            ledger: Ledger::new(config.pace_us),
+            ledger: Ledger::new(config.pace_us, config.lease_merges_from / 2),
             config,
+            merging: Merging::default(),
             actions: Vec::new(),
             workers: Workers::default(),
             jobs: BTreeMap::new(),
@@ -178,6 +191,7 @@ impl Core {
         if self.scheduler.next_deadline().is_some_and(|due| due <= now) {
             self.tell(now, Event::Tick);
         }
+        self.take_merges_back(now);
         for job in std::mem::take(&mut self.ended) {
             self.tell(now, Event::JobRemoved { job });
         }
@@ -186,6 +200,7 @@ impl Core {
     /// Gives out the records that came together, if it is time to.
     pub fn flush(&mut self, now: Micros) {
         if let Some(group) = self.ledger.give(now) {
+            self.counts.journaled_bytes += group.partial_bytes();
             self.outputs.push_back(Output::Commit(group));
         }
     }
@@ -198,7 +213,11 @@ impl Core {
     /// When [`Input::Tick`] is due, if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
-        let deadlines = [self.scheduler.next_deadline(), self.ledger.due()];
+        let deadlines = [
+            self.scheduler.next_deadline(),
+            self.ledger.due(),
+            self.merging.due(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -279,6 +298,7 @@ impl Core {
     pub fn holds(&self, connection: ConnectionId, lease: LeaseId) -> bool {
         let worker = self.workers.by_connection(connection);
         worker.is_some_and(|worker| self.scheduler.holds(worker, lease))
+            || self.merging.holds(connection, lease)
     }
 
     /// What happened so far.
@@ -296,6 +316,7 @@ impl Core {
 
     fn drain(&mut self, now: Micros) {
         self.draining = true;
+        self.ledger.hurry();
         self.hold(now);
         for connection in self.workers.disconnect_all() {
             let last = ToWorker::Closing {

@@ -25,7 +25,7 @@ pub(crate) struct Job {
     /// How long it had run before this start of the coordinator.
     before_ms: u64,
     /// Names of those who worked on it, who may have left.
-    known: BTreeMap<WorkerId, (String, EngineKind)>,
+    pub(crate) known: BTreeMap<WorkerId, (String, EngineKind)>,
     /// Slot time of both halves, of merges under way.
     pub(crate) merging: BTreeMap<Node, u64>,
 }

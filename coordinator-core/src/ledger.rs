@@ -14,6 +14,15 @@ use std::sync::Arc;
 /// A group with so many bytes does not wait for more.
 const FULL: u64 = 8 << 20;
 
+/// Large partials wait so long, in microseconds, for their sibling to be merged
+/// with them: then only what they come to is written.
+const LINGER_US: u64 = 5_000_000;
+
+/// Bytes that may wait for that together, in the group and, since those who sent
+/// them have no receipt, at the workers.
+const LINGERING_MOST: u64 = 64 << 20;
+const RETAINED_MOST: u64 = 256 << 20;
+
 /// What keeping a partial costs at least, in microseconds of slot time, and how
 /// many of its bytes cost one microsecond more: below that it is computed again
 /// after a crash.
@@ -48,10 +57,17 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pace_us: u64,
+    /// Bytes from which a partial is large.
+    large: u64,
     /// The number of the group that collects.
     number: u64,
     entries: BTreeMap<JobId, Entry>,
     bytes: u64,
+    /// When the group began to wait for the siblings of large partials, if it has
+    /// nothing else.
+    lingers_since: Option<Micros>,
+    /// Bytes recorded since the last group, replaced or not.
+    retained: u64,
     /// Someone waits for more than a receipt.
     urgent: bool,
     committing: Option<u64>,
@@ -62,13 +78,17 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Two groups of partials begin at least `pace_us` apart.
-    pub(crate) fn new(pace_us: u64) -> Self {
+    /// Two groups of partials begin at least `pace_us` apart; those of `large`
+    /// bytes wait for their siblings.
+    pub(crate) fn new(pace_us: u64, large: u64) -> Self {
         Self {
             pace_us,
+            large,
             number: 1,
             entries: BTreeMap::new(),
             bytes: 0,
+            lingers_since: None,
+            retained: 0,
             urgent: false,
             committing: None,
             given: None,
@@ -84,16 +104,23 @@ impl Ledger {
         self.number
     }
 
-    /// Records a partial in the place of what lies under its node.
+    /// Records a partial in the place of what lies under its node. One that is
+    /// large waits for its sibling if it `may_merge` with that.
     pub(crate) fn partial(
         &mut self,
-        job: JobId,
-        node: Node,
-        tasks: Range<u64>,
-        bytes: Bytes,
-        cost_us: u64,
+        now: Micros,
+        (job, node, tasks): (JobId, Node, Range<u64>),
+        (bytes, cost_us): (Bytes, u64),
+        may_merge: bool,
     ) {
+        let lingers = may_merge && bytes.len() as u64 >= self.large;
+        if !lingers {
+            self.lingers_since = None;
+        } else if self.entries.is_empty() {
+            self.lingers_since = Some(now);
+        }
         let added = bytes.len() as u64;
+        self.retained += added;
         let entry = self.entry(job);
         let mut dropped = 0;
         while let Some((first, kept)) = entry.partials.range(tasks.clone()).next() {
@@ -113,6 +140,7 @@ impl Ledger {
 
     /// The result's file has all tasks before `task`.
     pub(crate) fn prefix(&mut self, job: JobId, task: u64, len: u64) {
+        self.lingers_since = None;
         let entry = self.entry(job);
         entry.prefix = Some((task, len));
         let later = entry.partials.split_off(&task);
@@ -157,14 +185,23 @@ impl Ledger {
         }
     }
 
+    /// Nobody is to wait longer than for the disk.
+    pub(crate) fn hurry(&mut self) {
+        self.lingers_since = None;
+    }
+
     /// When [`give`](Self::give) has something, if it is not at once.
     pub(crate) fn due(&self) -> Option<Micros> {
         if self.committing.is_some() || self.entries.is_empty() {
             return None;
         }
         let rested = self.given.map_or(Micros(0), |given| given + self.pace_us);
-        let now = self.urgent || self.bytes >= FULL;
-        Some(if now { Micros(0) } else { rested })
+        let (due, most) = match self.lingers_since {
+            Some(since) => (rested.max(since + LINGER_US), LINGERING_MOST),
+            None => (rested, FULL),
+        };
+        let now = self.urgent || self.bytes >= most || self.retained >= RETAINED_MOST;
+        Some(if now { Micros(0) } else { due })
     }
 
     /// The next group, if it is time for one.
@@ -177,6 +214,8 @@ impl Ledger {
         self.committing = Some(number);
         self.given = Some(now);
         self.bytes = 0;
+        self.retained = 0;
+        self.lingers_since = None;
         self.urgent = false;
         let records = std::mem::take(&mut self.entries);
         let records = records

@@ -12,6 +12,7 @@ mod jobs;
 mod keys;
 mod ledger;
 mod life;
+mod merging;
 mod messages;
 mod outputs;
 mod record;

@@ -77,7 +77,7 @@ impl Core {
                 let cost_us = cost.unwrap_or(0);
                 let partial = Partial { bytes, cost_us };
                 if self.scheduler.merging(job, node) {
-                    self.record(job, node, &partial);
+                    self.record(now, job, node, &partial);
                 }
                 Event::Merged {
                     job,
@@ -117,6 +117,7 @@ impl Core {
             view.prefix = len;
         }
         self.changed.remove(&id);
+        self.merging.forget(id);
         let view = Arc::new(view);
         if let Some(key) = &job.plan.key {
             self.keys.ends(key, Arc::clone(&view));

@@ -3,6 +3,7 @@
 use crate::core::{Core, Partial};
 use crate::inputs::{ConnectionId, FromWorker};
 use crate::outputs::Output;
+use bytes::Bytes;
 use manyhands_protocol::message::{Claim, Hello, ToWorker};
 use manyhands_protocol::{JobId, LeaseId, Node, SessionToken, WorkerId};
 use manyhands_scheduler::{Capacity, Event, Micros, Reason};
@@ -102,28 +103,18 @@ impl Core {
             FromWorker::Partial {
                 lease,
                 node,
-                partial,
+                partial: bytes,
                 busy_us,
-            } => {
-                let event = Event::Partial {
-                    worker,
-                    lease,
-                    node,
-                    len: partial.len() as u64,
-                    partial: Partial {
-                        bytes: partial,
-                        cost_us: busy_us,
-                    },
-                    busy_us,
-                };
-                return self.tell_of_partial(now, event);
-            }
+            } => return self.partial(now, worker, (lease, node), bytes, busy_us),
             FromWorker::Failed {
                 lease,
                 node,
                 failure,
             } => {
                 self.counts.failures += 1;
+                if self.merge_answered(now, worker, (lease, None)) {
+                    return;
+                }
                 Event::Failed {
                     worker,
                     lease,
@@ -139,17 +130,28 @@ impl Core {
                     failure,
                 }
             }
-            FromWorker::Returned { lease } => Event::Returned { worker, lease },
+            FromWorker::Returned { lease } => {
+                if self.merge_answered(now, worker, (lease, None)) {
+                    return;
+                }
+                Event::Returned { worker, lease }
+            }
             FromWorker::Progress { lease, done } => Event::Progress {
                 worker,
                 lease,
                 done,
             },
-            FromWorker::Capacity { slots, hidden } => Event::WorkerCapacity {
-                worker,
-                slots,
-                hidden,
-            },
+            FromWorker::Capacity { slots, hidden } => {
+                if slots == 0 {
+                    // It may be about to leave, once it has its receipts.
+                    self.ledger.hurry();
+                }
+                Event::WorkerCapacity {
+                    worker,
+                    slots,
+                    hidden,
+                }
+            }
             FromWorker::Log { job, text } => {
                 // Strangers may speak of what they were given, nothing else.
                 if self.workers.knows(worker, job) {
@@ -165,6 +167,33 @@ impl Core {
             FromWorker::Goodbye => return self.left(now, worker),
         };
         self.tell(now, event);
+    }
+
+    /// A partial of a block, or what a merge came to.
+    fn partial(
+        &mut self,
+        now: Micros,
+        worker: WorkerId,
+        (lease, node): (LeaseId, Node),
+        bytes: Bytes,
+        cost_us: u64,
+    ) {
+        let len = bytes.len() as u64;
+        let partial = Partial { bytes, cost_us };
+        let connection = self.workers.connection(worker);
+        if connection.is_some_and(|connection| self.merging.holds(connection, lease)) {
+            self.merge_answered(now, worker, (lease, Some((node, partial))));
+            return;
+        }
+        let event = Event::Partial {
+            worker,
+            lease,
+            node,
+            partial,
+            len,
+            busy_us: cost_us,
+        };
+        self.tell_of_partial(now, event);
     }
 
     pub(crate) fn left(&mut self, now: Micros, worker: WorkerId) {

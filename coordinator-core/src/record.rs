@@ -80,6 +80,18 @@ pub struct Group {
     pub records: Vec<Record>,
 }
 
+impl Group {
+    /// Bytes of the partials in it.
+    #[must_use]
+    pub fn partial_bytes(&self) -> u64 {
+        let each = self.records.iter().map(|record| match record {
+            Record::Partial { bytes, .. } => bytes.len() as u64,
+            _ => 0,
+        });
+        each.sum()
+    }
+}
+
 /// A job that had not ended, as the journal holds it.
 #[derive(Clone, Debug)]
 pub struct Stored {

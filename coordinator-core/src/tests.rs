@@ -4,5 +4,6 @@
 mod disk;
 mod durability;
 mod found;
+mod merging;
 mod restarts;
 mod rig;

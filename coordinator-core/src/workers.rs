@@ -34,6 +34,8 @@ pub(crate) struct Workers {
     sessions: BTreeMap<WorkerId, Worker>,
     by_session: BTreeMap<SessionToken, WorkerId>,
     by_connection: BTreeMap<ConnectionId, WorkerId>,
+    /// Connections that ended and were not taken note of.
+    gone: Vec<ConnectionId>,
     next: u64,
 }
 
@@ -43,6 +45,7 @@ impl Default for Workers {
             sessions: BTreeMap::new(),
             by_session: BTreeMap::new(),
             by_connection: BTreeMap::new(),
+            gone: Vec::new(),
             next: 1,
         }
     }
@@ -111,6 +114,7 @@ impl Workers {
     pub(crate) fn disconnect(&mut self, worker: WorkerId) -> Option<ConnectionId> {
         let live = self.sessions.get_mut(&worker)?.live.take()?;
         self.by_connection.remove(&live.connection);
+        self.gone.push(live.connection);
         Some(live.connection)
     }
 
@@ -156,8 +160,14 @@ impl Workers {
         for entry in self.sessions.values_mut() {
             entry.live = None;
         }
-        std::mem::take(&mut self.by_connection)
-            .into_keys()
-            .collect()
+        let connections = std::mem::take(&mut self.by_connection).into_keys();
+        let connections: Vec<ConnectionId> = connections.collect();
+        self.gone.extend(&connections);
+        connections
+    }
+
+    /// Connections that ended since the last call.
+    pub(crate) fn take_gone(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.gone)
     }
 }

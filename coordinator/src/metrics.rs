@@ -19,7 +19,9 @@ pub(crate) struct Metrics {
     pub(crate) duplicates: Counter,
     pub(crate) failures: Counter,
     pub(crate) merges: Counter,
+    pub(crate) leased_merges: Counter,
     pub(crate) recorded: Counter,
+    pub(crate) journaled_bytes: Counter,
     pub(crate) blob_bytes: Counter,
     pub(crate) refused: Counter,
 }
@@ -53,11 +55,21 @@ impl Metrics {
                 "failures",
                 "Failures of guests that workers told of",
             ),
-            merges: counter(&mut registry, "merges", "Merges in the compute child"),
+            merges: counter(&mut registry, "merges", "Merges of partials, by whomever"),
+            leased_merges: counter(
+                &mut registry,
+                "leased_merges",
+                "Merges that workers were asked for",
+            ),
             recorded: counter(
                 &mut registry,
                 "recorded",
                 "Partials that were worth a record in the journal",
+            ),
+            journaled_bytes: counter(
+                &mut registry,
+                "journaled_bytes",
+                "Bytes of partials written to the journal",
             ),
             blob_bytes: counter(
                 &mut registry,

@@ -75,6 +75,10 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Commits of partials begin at least so far apart.
 const COMMIT_PACE_US: u64 = 2_000;
 
+/// Bytes of two partials from which a worker merges them: below, it is sooner
+/// done here than sent.
+const LEASE_MERGES_FROM: u64 = 256 << 10;
+
 /// Submissions that are prepared at the same time: each may hold a module and
 /// reads its inputs.
 const PREPARING: usize = 4;
@@ -141,6 +145,7 @@ impl Coordinator {
             max_workers: open_files::room_for(config.limits.max_workers),
             keep_us: config.keep_us,
             pace_us: if config.ephemeral { 0 } else { COMMIT_PACE_US },
+            lease_merges_from: LEASE_MERGES_FROM,
         });
         let mut driver = Driver::new(Arc::clone(&app), core);
         restore(&app, &mut driver, &config.data).await?;

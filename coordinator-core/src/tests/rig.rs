@@ -44,6 +44,7 @@ pub(super) fn core(incarnation: u64) -> Core {
         max_workers: 100,
         pace_us: 2_000,
         keep_us: crate::KEEP_US,
+        lease_merges_from: 16,
     })
 }
 
@@ -147,7 +148,7 @@ impl Rig {
     /// Everything recorded becomes durable.
     pub(super) fn commit_all(&mut self) {
         while !self.core.is_settled() {
-            if self.committing.is_none() {
+            while self.committing.is_none() {
                 self.wait(2 * MS);
             }
             self.commit();
@@ -222,8 +223,14 @@ impl Rig {
         self.says(connection, message);
     }
 
-    /// The frames for a worker so far.
+    /// The frames for a worker so far, without bulk.
     pub(super) fn frames(&mut self, to: ConnectionId) -> Vec<ToWorker> {
+        let frames = self.frames_with_bulk(to).into_iter();
+        frames.map(|(message, _)| message).collect()
+    }
+
+    /// The frames for a worker so far.
+    pub(super) fn frames_with_bulk(&mut self, to: ConnectionId) -> Vec<(ToWorker, Bytes)> {
         let mut frames = Vec::new();
         self.outputs.retain(|output| match output {
             Output::Send { connection, frame }
@@ -232,7 +239,7 @@ impl Rig {
                 last: frame,
                 ..
             } if *connection == to => {
-                frames.push(codec::decode(frame.clone()).unwrap().0);
+                frames.push(codec::decode(frame.clone()).unwrap());
                 false
             }
             _ => true,

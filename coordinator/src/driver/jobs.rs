@@ -186,7 +186,17 @@ impl Driver {
         add(&metrics.duplicates, now.duplicates, before.duplicates);
         add(&metrics.failures, now.failures, before.failures);
         add(&metrics.merges, now.merges, before.merges);
+        add(
+            &metrics.leased_merges,
+            now.leased_merges,
+            before.leased_merges,
+        );
         add(&metrics.recorded, now.recorded, before.recorded);
+        add(
+            &metrics.journaled_bytes,
+            now.journaled_bytes,
+            before.journaled_bytes,
+        );
         add(&metrics.refused, now.refused, before.refused);
         self.counted = now;
     }

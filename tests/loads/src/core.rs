@@ -45,6 +45,7 @@ impl Rig {
             max_workers: usize::MAX,
             pace_us: 2_000,
             keep_us: manyhands_coordinator_core::KEEP_US,
+            lease_merges_from: 256 << 10,
         };
         let mut rig = Self {
             core: Core::new(config),

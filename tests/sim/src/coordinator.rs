@@ -110,6 +110,7 @@ impl World {
             max_workers: self.setup.max_workers,
             pace_us: 2_000,
             keep_us: manyhands_coordinator_core::KEEP_US,
+            lease_merges_from: self.setup.lease_merges_from,
         });
         self.trace
             .note(self.now, "coordinator starts", &[self.disk.incarnation]);

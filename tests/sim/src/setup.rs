@@ -17,6 +17,8 @@ const SECOND: u64 = 1_000_000;
 pub struct Setup {
     pub(crate) scheduler: manyhands_scheduler::Config,
     pub(crate) max_workers: usize,
+    /// Bytes of two partials from which workers merge them.
+    pub(crate) lease_merges_from: u64,
     pub(crate) workers: u64,
     pub(crate) liars: u64,
     pub(crate) liars_fail: bool,
@@ -47,6 +49,7 @@ impl Setup {
         Self {
             scheduler: manyhands_scheduler::Config::default(),
             max_workers: 10_000,
+            lease_merges_from: u64::MAX,
             workers: 3,
             liars: 0,
             liars_fail: false,
@@ -106,6 +109,7 @@ impl Setup {
             lost_answers: rng.one_of(&[0, 100, 500]),
             failing_merges: rng.one_of(&[0, 0, 5, 50]),
             faulty_machines: rng.one_of(&[0, 0, 200, 600]),
+            lease_merges_from: rng.one_of(&[1, 1, u64::MAX]),
             ..Self::quiet()
         }
     }
