@@ -5,6 +5,7 @@
 //!   `tiny`: what tiny tasks cost; `data`: the same of a job that reads much;
 //! - `round-trip`, `durability`, `blocks`, `memory`, `workers`, `restart`: the coordinator alone,
 //!   between stand-ins for workers, or beside itself without a journal;
+//! - `merging`: what large partials cost the coordinator;
 //! - `size`: what is downloaded, resident and waited for; `page`: what a person who opens
 //!   the link waits for.
 //!
@@ -23,6 +24,7 @@ mod guests;
 mod in_process;
 mod machine;
 mod memory;
+mod merging;
 mod native;
 mod page;
 mod plan;
@@ -95,6 +97,7 @@ async fn part(name: &str, plan: &Plan, table: &mut Table) {
         "durability" => durability::run(plan, table).await,
         "blocks" => blocks::run(plan, table).await,
         "memory" => memory::run(plan, table).await,
+        "merging" => merging::run(plan, table).await,
         "data" => data::run(plan, table).await,
         "workers" => workers::run(plan, table).await,
         "restart" => restart::run(plan, table).await,

@@ -11,5 +11,6 @@ mod guests_that_fail;
 mod kills;
 mod losses;
 mod many_workers;
+mod merging;
 mod restarts;
 mod same_bytes;

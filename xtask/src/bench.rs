@@ -13,7 +13,7 @@ use crate::{guests, tools, web};
 pub(crate) struct Options {
     /// Parts to run [default: all]
     #[arg(value_name = "NAME", value_parser = ["compare", "tiny", "data", "round-trip",
-        "durability", "blocks", "memory", "workers", "restart", "size", "page"])]
+        "durability", "blocks", "memory", "merging", "workers", "restart", "size", "page"])]
     names: Vec<String>,
 
     /// Rounds of each measurement; figures are medians over them
