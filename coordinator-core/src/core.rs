@@ -276,14 +276,7 @@ impl Core {
     /// The figures of the page; the version is the driver's.
     #[must_use]
     pub fn status(&self) -> Status {
-        let live = self.workers.iter();
-        let live = live.filter(|(_, entry)| entry.connection().is_some());
-        let (mut workers, mut slots) = (0, 0);
-        for (id, _) in live {
-            workers += 1;
-            let progress = self.scheduler.worker(id);
-            slots += progress.map_or(0, |worker| u64::from(worker.slots));
-        }
+        let (workers, slots) = self.scheduler.crew();
         Status {
             version: String::new(),
             workers,

@@ -8,6 +8,7 @@ use manyhands_protocol::api::{Contribution, JobView};
 use manyhands_protocol::message::{EngineKind, SegmentRef, ToWorker};
 use manyhands_protocol::{JobId, Node, Tree, WorkerId, codec};
 use manyhands_scheduler::{Micros, Scheduler};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -75,20 +76,25 @@ impl Job {
     }
 
     fn contributions(&self, id: JobId, scheduler: &Scheduler<Partial>) -> Vec<Contribution> {
-        let counted = scheduler.contributions(id).into_iter().filter_map(|one| {
-            let (name, engine) = self.known.get(&one.worker)?;
-            Some(Contribution {
+        let mut most = scheduler.contributions(id);
+        most.retain(|one| self.known.contains_key(&one.worker));
+        let order = |one: &manyhands_scheduler::Contribution| (Reverse(one.tasks), one.worker);
+        if most.len() > SHOWN {
+            most.select_nth_unstable_by_key(SHOWN, order);
+            most.truncate(SHOWN);
+        }
+        most.sort_unstable_by_key(order);
+        let shown = most.into_iter().map(|one| {
+            let (name, engine) = &self.known[&one.worker];
+            Contribution {
                 worker: one.worker,
                 name: name.clone(),
                 engine: *engine,
                 blocks: one.blocks,
                 tasks: one.tasks,
                 busy_ms: one.busy_us / 1000,
-            })
+            }
         });
-        let mut all: Vec<_> = counted.collect();
-        all.sort_by_key(|one| (std::cmp::Reverse(one.tasks), one.worker));
-        all.truncate(SHOWN);
-        all
+        shown.collect()
     }
 }

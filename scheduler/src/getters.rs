@@ -124,6 +124,13 @@ impl<P> Scheduler<P> {
         })
     }
 
+    /// How many workers are connected, and the slots they have together, at the
+    /// cost of a look.
+    #[must_use]
+    pub fn crew(&self) -> (u64, u64) {
+        self.crew
+    }
+
     /// Whether an [`Event::Merged`](crate::Event::Merged) for this node would be
     /// used: a merge to it was given out, and no ancestor of it has come in
     /// meanwhile.

@@ -26,6 +26,8 @@ impl<P> Scheduler<P> {
         for (need, (_, slots)) in &mut self.supply {
             *slots += u64::from(worker.slots_for(*need));
         }
+        let (one, slots) = worker.in_crew();
+        self.crew = (self.crew.0 + one, self.crew.1 + slots);
         self.touched.insert(id);
         self.arm(id);
         self.adopt(id, held, actions);
@@ -185,10 +187,14 @@ impl<P> Scheduler<P> {
             return;
         };
         let before = worker.slots();
+        let (one, slots) = worker.in_crew();
+        self.crew = (self.crew.0 - one, self.crew.1 - slots);
         for (need, (_, slots)) in &mut self.supply {
             *slots -= u64::from(worker.slots_for(*need));
         }
         change(worker);
+        let (one, slots) = worker.in_crew();
+        self.crew = (self.crew.0 + one, self.crew.1 + slots);
         for (need, (_, slots)) in &mut self.supply {
             *slots += u64::from(worker.slots_for(*need));
         }

@@ -72,6 +72,8 @@ pub struct Scheduler<P> {
     pub(crate) now: Micros,
     pub(crate) jobs: BTreeMap<JobId, Job<P>>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// Those that are connected, and their slots.
+    pub(crate) crew: (u64, u64),
     /// Those that a worker may still answer. Boxed, as half of a map's room is
     /// empty.
     pub(crate) leases: BTreeMap<LeaseId, Box<Lease>>,
@@ -122,6 +124,7 @@ impl<P> Scheduler<P> {
             now: Micros(0),
             jobs: BTreeMap::new(),
             workers: BTreeMap::new(),
+            crew: (0, 0),
             leases: BTreeMap::new(),
             next_lease,
             ready: Queue::default(),

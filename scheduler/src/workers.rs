@@ -90,6 +90,15 @@ impl Worker {
         self.link == Link::Connected
     }
 
+    /// What it adds to the workers that are connected, and to their slots.
+    pub(crate) fn in_crew(&self) -> (u64, u64) {
+        if self.connected() {
+            (1, u64::from(self.capacity.slots))
+        } else {
+            (0, 0)
+        }
+    }
+
     /// Threads that compute for us now.
     pub(crate) fn slots(&self) -> u16 {
         if self.connected() && self.conduct.until().is_none() {

@@ -18,6 +18,9 @@ impl<P> Scheduler<P> {
             let all = self.workers.values().map(|w| u64::from(w.slots_for(*need)));
             assert_eq!(all.sum::<u64>(), *slots);
         }
+        let crew = self.workers.values().filter(|worker| worker.connected());
+        let slots = crew.clone().map(|worker| u64::from(worker.capacity.slots));
+        assert_eq!(self.crew, (crew.clone().count() as u64, slots.sum()));
         let wakes = self.workers.iter().map(|(id, w)| (w.wake.unwrap(), *id));
         assert!(wakes.eq(self.workers.keys().map(|id| {
             let wake = self.wakes.iter().find(|(_, worker)| worker == id);
