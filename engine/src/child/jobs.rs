@@ -1,4 +1,4 @@
-//! The jobs and input segments a child has been given. Only the thread that
+//! The modules, jobs and input segments a child has been given. Only the thread that
 //! reads commands changes them; a piece takes along what it needs.
 
 use super::Shared;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use manyhands_protocol::{BlobHash, JobId, Split};
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// A time limit beyond a year is a year: deadlines must not overflow.
@@ -23,14 +23,40 @@ pub(super) struct Job {
     /// The longest one task may take.
     pub(super) task_limit: Duration,
     split: Split,
-    /// Set once the module is compiled; slots wait for it.
-    program: OnceLock<Result<Program, String>>,
+    module: Arc<Compiling>,
 }
 
 impl Job {
     /// The compiled program, once it is there; or why there is none.
     pub(super) fn program(&self) -> Result<&Program, &str> {
-        self.program.wait().as_ref().map_err(String::as_str)
+        let program = self.module.program.wait();
+        program.as_ref().map_err(String::as_str)
+    }
+}
+
+/// A module that is compiled or will be.
+struct Compiling {
+    /// Set once it is; slots wait for it.
+    program: OnceLock<Result<Program, String>>,
+    /// Jobs that are to be reported then; `None` once they were.
+    waiting: Mutex<Option<Vec<JobId>>>,
+}
+
+impl Compiling {
+    /// Notes that a job waits; `false` if the outcome is there.
+    fn wait(&self, job: JobId) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.as_mut().map(|jobs| jobs.push(job)).is_some()
+    }
+
+    fn report(&self, job: JobId) -> Report {
+        match self.program.wait() {
+            Ok(_) => Report::Loaded { job },
+            Err(reason) => Report::LoadFailed {
+                job,
+                reason: reason.clone(),
+            },
+        }
     }
 }
 
@@ -42,6 +68,7 @@ struct Held {
 
 pub(super) struct Jobs {
     shared: Arc<Shared>,
+    modules: HashMap<(BlobHash, u64), Arc<Compiling>>,
     jobs: HashMap<JobId, Arc<Job>>,
     segments: HashMap<BlobHash, Held>,
 }
@@ -50,12 +77,33 @@ impl Jobs {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
+            modules: HashMap::new(),
             jobs: HashMap::new(),
             segments: HashMap::new(),
         }
     }
 
-    /// Takes a job in; its module is compiled on a thread of its own.
+    /// Takes a module in, which is compiled on a thread of its own.
+    pub(super) fn put_module(&mut self, module: BlobHash, memory: u64, wasm: Bytes) {
+        let compiling = Arc::new(Compiling {
+            program: OnceLock::new(),
+            waiting: Mutex::new(Some(Vec::new())),
+        });
+        let kept = Arc::clone(&compiling);
+        self.modules.insert((module, memory), kept);
+        let shared = Arc::clone(&self.shared);
+        std::thread::spawn(move || compile(&shared, &compiling, &wasm, module, memory));
+    }
+
+    /// Forgets a module; jobs that were loaded with it go on.
+    pub(super) fn drop_module(&mut self, module: BlobHash, memory: u64) {
+        self.modules.remove(&(module, memory));
+    }
+
+    /// Takes a job in.
+    ///
+    /// # Panics
+    /// When the parent has not put its module.
     pub(super) fn load(
         &mut self,
         id: JobId,
@@ -67,7 +115,8 @@ impl Jobs {
     ) {
         let mut part =
             |len: u64| bulk.split_to(usize::try_from(len).expect("lengths within the bulk"));
-        let wasm = part(lengths.wasm);
+        let compiling = self.modules.get(&(module, limits.memory));
+        let compiling = compiling.expect("the parent puts a module before its jobs");
         let params = part(lengths.params);
         let files = lengths
             .files
@@ -80,11 +129,12 @@ impl Jobs {
             files: Arc::new(files),
             task_limit: Duration::from_micros(limits.task_micros.min(LONGEST_MICROS)),
             split: split.unwrap_or_default(),
-            program: OnceLock::new(),
+            module: Arc::clone(compiling),
         });
-        self.jobs.insert(id, Arc::clone(&job));
-        let shared = Arc::clone(&self.shared);
-        std::thread::spawn(move || compile(&shared, &job, &wasm, module, limits.memory));
+        if !compiling.wait(id) {
+            self.shared.output.report(&compiling.report(id));
+        }
+        self.jobs.insert(id, job);
     }
 
     pub(super) fn unload(&mut self, id: JobId) {
@@ -163,7 +213,7 @@ impl Jobs {
     }
 }
 
-fn compile(shared: &Shared, job: &Job, wasm: &[u8], module: BlobHash, memory: u64) {
+fn compile(shared: &Shared, at: &Compiling, wasm: &[u8], module: BlobHash, memory: u64) {
     // Slots wait for the outcome, so there must be one even if the compiler
     // trips over a module.
     let load = AssertUnwindSafe(|| shared.runtime.load_admitted(wasm, module, memory));
@@ -171,14 +221,10 @@ fn compile(shared: &Shared, job: &Job, wasm: &[u8], module: BlobHash, memory: u6
         Ok(loaded) => loaded.map_err(|error| error.to_string()),
         Err(_) => Err("the compiler failed on this module".to_owned()),
     };
-    let report = match &program {
-        Ok(_) => Report::Loaded { job: job.id },
-        Err(reason) => Report::LoadFailed {
-            job: job.id,
-            reason: reason.clone(),
-        },
-    };
-    shared.output.report(&report);
-    let outcome = job.program.set(program);
-    assert!(outcome.is_ok(), "a job's module is compiled once");
+    let outcome = at.program.set(program);
+    assert!(outcome.is_ok(), "a module is compiled once");
+    let mut waiting = at.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    for job in waiting.take().into_iter().flatten() {
+        shared.output.report(&at.report(job));
+    }
 }

@@ -134,6 +134,8 @@ fn dispatch(
 ) {
     match command {
         Command::Start { .. } => panic!("the parent starts a child once"),
+        Command::PutModule { module, memory } => jobs.put_module(module, memory, bulk),
+        Command::DropModule { module, memory } => jobs.drop_module(module, memory),
         Command::Load {
             job,
             module,

@@ -23,7 +23,17 @@ pub(crate) enum Command {
         slots: u32,
         cache: Option<String>,
     },
-    /// Bulk: the module, the parameters, then the files, end to end.
+    /// Bulk: the module. It is compiled at once.
+    PutModule {
+        module: BlobHash,
+        memory: u64,
+    },
+    DropModule {
+        module: BlobHash,
+        memory: u64,
+    },
+    /// Of a module that was put before. Bulk: the parameters, then the files, end
+    /// to end.
     Load {
         job: JobId,
         module: BlobHash,
@@ -65,7 +75,6 @@ pub(crate) struct JobLimits {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LoadLengths {
-    pub(crate) wasm: u64,
     pub(crate) params: u64,
     pub(crate) files: Vec<(String, u64)>,
 }

@@ -1,6 +1,7 @@
 //! The task that owns the child: it alone knows what is loaded and what is in
 //! flight, so that a death can be made good (in `revive`).
 
+mod modules;
 mod revive;
 
 use super::process::Process;
@@ -9,6 +10,7 @@ use crate::child::wire::{Command, LoadLengths, Report, WorkHeader};
 use crate::runtime::failure;
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
+use modules::Modules;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
@@ -67,6 +69,7 @@ pub(super) struct Actor {
     events: mpsc::UnboundedSender<Event>,
     process: Process,
     jobs: BTreeMap<JobId, JobSpec>,
+    modules: Modules,
     segments: BTreeMap<BlobHash, Bytes>,
     /// By slot, in the order the slot works.
     in_flight: Vec<VecDeque<InFlight>>,
@@ -96,6 +99,7 @@ impl Actor {
             events,
             process,
             jobs: BTreeMap::new(),
+            modules: Modules::default(),
             segments: BTreeMap::new(),
             in_flight,
             held: Vec::new(),
@@ -134,8 +138,10 @@ impl Actor {
                 self.jobs.insert(job, spec);
             }
             Request::Unload { job } => {
-                self.jobs.remove(&job);
-                self.process.send(&Command::Unload { job }, Vec::new());
+                if let Some(spec) = self.jobs.remove(&job) {
+                    self.process.send(&Command::Unload { job }, Vec::new());
+                    self.release_module(&spec);
+                }
             }
             Request::PutSegment { hash, bytes } => {
                 self.process
@@ -183,11 +189,11 @@ impl Actor {
             .map_or(0, |(slot, _)| slot)
     }
 
-    fn send_load(&self, job: JobId, spec: &JobSpec) {
-        let mut bulk = vec![spec.wasm.clone(), spec.params.clone()];
+    fn send_load(&mut self, job: JobId, spec: &JobSpec) {
+        self.send_module(spec);
+        let mut bulk = vec![spec.params.clone()];
         bulk.extend(spec.files.values().cloned());
         let lengths = LoadLengths {
-            wasm: spec.wasm.len() as u64,
             params: spec.params.len() as u64,
             files: spec
                 .files
@@ -257,7 +263,12 @@ impl Actor {
         match report {
             Report::Ready => self.ready = true,
             Report::Loaded { job } => self.tell(Event::Loaded { job }),
-            Report::LoadFailed { job, reason } => self.tell(Event::LoadFailed { job, reason }),
+            Report::LoadFailed { job, reason } => {
+                if let Some(spec) = self.jobs.get(&job).cloned() {
+                    self.module_failed(&spec);
+                }
+                self.tell(Event::LoadFailed { job, reason });
+            }
             Report::Done {
                 slot,
                 ticket,

@@ -1,6 +1,7 @@
 //! What becomes of a death: who is suspected, what is lost, and the child that
 //! takes the dead one's place.
 
+use super::modules::Modules;
 use super::{Actor, Owner};
 use crate::child::wire::Command;
 use crate::compute::Event;
@@ -58,9 +59,13 @@ impl Actor {
     /// Loads everything into a new child, and what calls wait for.
     fn reload(&mut self) {
         self.named_overdue = false;
-        for (job, spec) in &self.jobs {
+        self.modules = Modules::default();
+        // Taken out and put back: sending notes what the child has.
+        let jobs = std::mem::take(&mut self.jobs);
+        for (job, spec) in &jobs {
             self.send_load(*job, spec);
         }
+        self.jobs = jobs;
         for (hash, bytes) in &self.segments {
             self.process
                 .send(&Command::PutSegment { hash: *hash }, vec![bytes.clone()]);
