@@ -1,5 +1,6 @@
 //! What routes and sockets share: no job's state, only the ways to it.
 
+use crate::admissions::Admissions;
 use crate::blobs::Blobs;
 use crate::board::Board;
 use crate::config::Limits;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct App {
     pub(crate) guard: Guard,
     pub(crate) blobs: Arc<Blobs>,
+    pub(crate) admissions: Admissions,
     pub(crate) segments: SegmentIndex,
     pub(crate) compute: Compute,
     pub(crate) guests: Guests,

@@ -4,6 +4,7 @@
 //! [`Coordinator::start`] is the way in. No guest code runs in this process:
 //! `open`, `merge` and `finish` run in the compute child of `manyhands-engine`.
 
+mod admissions;
 mod app;
 mod blobs;
 mod board;

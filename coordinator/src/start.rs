@@ -1,6 +1,7 @@
 //! A coordinator's start and its end, and what the same process may ask of it
 //! without HTTP.
 
+use crate::admissions::Admissions;
 use crate::app::App;
 use crate::blobs::{BlobError, Blobs, Durability};
 use crate::board::Board;
@@ -120,6 +121,7 @@ impl Coordinator {
         let app = Arc::new(App {
             guard: Guard::new(address, &config.allow_hosts, key.clone()),
             blobs,
+            admissions: Admissions::default(),
             segments: SegmentIndex::default(),
             compute,
             guests: Guests::default(),
