@@ -41,6 +41,7 @@ impl Core {
                 node,
             } => self.grant(worker, lease, job, node),
             Action::Revoke { worker, lease } => self.send(worker, &ToWorker::Revoke { lease }),
+            Action::Ping { worker } => self.send(worker, &ToWorker::Ping),
             Action::Accepted {
                 worker,
                 lease,

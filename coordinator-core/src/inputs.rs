@@ -167,6 +167,8 @@ pub enum FromWorker {
     Heard,
     /// It asks for a sign of life.
     Alive,
+    /// It answers a `Ping`.
+    Pong,
     /// It leaves for good.
     Goodbye,
 }
@@ -220,6 +222,7 @@ impl FromWorker {
             }
             ToCoordinator::Log { job, text } => Self::Log { job, text },
             ToCoordinator::Alive => Self::Alive,
+            ToCoordinator::Pong => Self::Pong,
             ToCoordinator::Goodbye => Self::Goodbye,
         })
     }

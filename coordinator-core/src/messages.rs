@@ -164,6 +164,7 @@ impl Core {
                 self.send(worker, &ToWorker::Alive);
                 Event::Heard { worker }
             }
+            FromWorker::Pong => Event::Pong { worker },
             FromWorker::Goodbye => return self.left(now, worker),
         };
         self.tell(now, event);

@@ -247,6 +247,8 @@ pub enum ToCoordinator {
         /// Why.
         failure: Failure,
     },
+    /// Answers `Ping`.
+    Pong,
 }
 
 /// From a coordinator to one of its workers.
@@ -362,4 +364,7 @@ pub enum ToWorker {
         #[serde(with = "wide")]
         total: u64,
     },
+    /// Answer with `Pong`, at once: tells how long the way there and back is, and
+    /// whether a worker that is silent is there.
+    Ping,
 }

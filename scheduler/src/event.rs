@@ -128,6 +128,11 @@ pub enum Event<P> {
         /// Which.
         worker: WorkerId,
     },
+    /// A worker answers an [`Action::Ping`].
+    Pong {
+        /// Which; one that was not asked is only heard.
+        worker: WorkerId,
+    },
     /// Bytes came, of whatever kind.
     Heard {
         /// From whom.
@@ -238,6 +243,11 @@ pub enum Action<P> {
         job: JobId,
         /// The block.
         node: Node,
+    },
+    /// Ask the worker for an [`Event::Pong`].
+    Ping {
+        /// Which.
+        worker: WorkerId,
     },
     /// Ask the worker to give a lease back if it has not begun.
     Revoke {

@@ -207,6 +207,8 @@ impl<P> Scheduler<P> {
         let member = job.members.get(&id).copied().unwrap_or_default();
         let situation = Situation {
             engine: worker.capacity.engine,
+            // So many of these at least fill a round trip.
+            least_us: self.config.min_block_us.max(worker.distance_us() / 4),
             slots,
             memory: worker.capacity.memory,
             speed: member.speed,
@@ -251,6 +253,7 @@ impl<P> Scheduler<P> {
         job.pass += stride(lease.charged, job.spec.weight);
         job.ends.stands(lease_id, &mut lease);
         job.members.entry(id).or_default();
+        let watched = !lease.idle_before;
         worker.enqueue(lease_id, &lease);
         worker.known.insert(job_id);
         self.leases.insert(lease_id, Box::new(lease));
@@ -262,6 +265,10 @@ impl<P> Scheduler<P> {
             node,
         });
         self.requeue(job_id);
+        if !watched {
+            self.arm(id);
+        }
+        self.ping_again(id, actions);
     }
 
     /// Predicts when the worker's leases will end. To do so for all of a long

@@ -19,6 +19,7 @@ mod jobs;
 mod leases;
 mod lifecycle;
 mod presence;
+mod pulse;
 mod quarantine;
 mod restore;
 mod results;

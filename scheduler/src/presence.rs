@@ -30,6 +30,7 @@ impl<P> Scheduler<P> {
         self.crew = (self.crew.0 + one, self.crew.1 + slots);
         self.touched.insert(id);
         self.arm(id);
+        self.ping_anew(id, actions);
         self.adopt(id, held, actions);
     }
 
@@ -37,6 +38,9 @@ impl<P> Scheduler<P> {
         // Its timer finds out when it fires.
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.heard = self.now;
+            if std::mem::take(&mut worker.pulse.lost) {
+                self.found.push(id);
+            }
         }
     }
 
@@ -78,6 +82,7 @@ impl<P> Scheduler<P> {
             worker.link = Link::Connected;
             worker.capacity = capacity;
         });
+        self.ping_anew(id, actions);
         let held: BTreeSet<LeaseId> = held.iter().copied().collect();
         let worker = &self.workers[&id];
         let (standing, former) = (worker.queue.clone(), worker.former.clone());
@@ -251,6 +256,7 @@ impl<P> Scheduler<P> {
                 self.one_less(actions);
             }
             Link::Connected => {
+                self.look_for_life(id, actions);
                 self.touched.insert(id);
                 self.arm(id);
             }

@@ -193,6 +193,10 @@ impl<P> Scheduler<P> {
             // hidden behind this one's computing.
             worker.round_trip_measured(elapsed.saturating_sub(computed));
             elapsed = computed.clamp(elapsed / 32, elapsed);
+        } else if busy_us > 0 && elapsed > computed {
+            // It may have waited for this very grant, which is no computing: a
+            // far worker would seem slow, be given little, and wait again.
+            elapsed = computed.max(elapsed.saturating_sub(worker.distance_us()));
         }
         lease.spent = lease.spent.saturating_add(elapsed * u64::from(slots));
         let half_life = target_us(&self.config, worker.capacity.engine);

@@ -97,6 +97,8 @@ pub struct Scheduler<P> {
     pub(crate) idle: BTreeSet<WorkerId>,
     /// Workers to look at before this event ends.
     pub(crate) touched: BTreeSet<WorkerId>,
+    /// Workers that were taken for lost and have just been heard.
+    pub(crate) found: Vec<WorkerId>,
     /// Whether there may be something for the hungry.
     pub(crate) news: bool,
     /// When the hungry next look for stragglers.
@@ -136,6 +138,7 @@ impl<P> Scheduler<P> {
             hungry: BTreeSet::new(),
             idle: BTreeSet::new(),
             touched: BTreeSet::new(),
+            found: Vec::new(),
             news: false,
             rescue_at: None,
             rescue_from: WorkerId(0),
@@ -150,6 +153,7 @@ impl<P> Scheduler<P> {
         assert!(now >= self.now, "time went from {:?} to {now:?}", self.now);
         self.now = now;
         self.dispatch(event, actions);
+        self.take_back(actions);
         self.check_timers(actions);
         self.hand_out(actions);
         assert!(self.touched.is_empty(), "workers were left without a look");
@@ -184,6 +188,10 @@ impl<P> Scheduler<P> {
             Event::WorkerDisconnected { worker } => self.worker_disconnected(worker),
             Event::WorkerLeft { worker } => self.remove_worker(worker, actions),
             Event::Heard { worker } => self.heard(worker),
+            Event::Pong { worker } => {
+                self.heard(worker);
+                self.pong(worker);
+            }
             Event::Partial {
                 worker,
                 lease,

@@ -59,6 +59,8 @@ impl Speed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Situation {
     pub(crate) engine: EngineKind,
+    /// A block is worth its message if it takes so long, in microseconds.
+    pub(crate) least_us: u64,
     /// At least one.
     pub(crate) slots: u16,
     /// Bytes it has for guests and inputs.
@@ -112,7 +114,7 @@ pub(crate) fn block_tasks(config: &Config, spec: &JobSpec, at: &Situation) -> u6
     };
     // Near the end the blocks get smaller so that all end together; but a
     // block must stay worth its message.
-    let least = config.min_block_us.max(worth / LAST_BLOCKS);
+    let least = at.least_us.max(worth / LAST_BLOCKS);
     let worthwhile = rate.map_or(1, |rate| (rate * least as f64) as u64);
     let by_end = if at.share > 0.99 {
         at.free
@@ -167,6 +169,7 @@ mod tests {
     fn at(speed: Speed) -> Situation {
         Situation {
             engine: EngineKind::Native,
+            least_us: 10_000,
             slots: 4,
             memory: 1 << 30,
             speed,

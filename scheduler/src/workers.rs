@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::event::Capacity;
 use crate::fairness::Need;
 use crate::leases::Lease;
+use crate::pulse::Pulse;
 use crate::quarantine::Conduct;
 use crate::time::Micros;
 use manyhands_protocol::{JobId, LeaseId};
@@ -33,6 +34,9 @@ pub(crate) struct Load {
     pub(crate) left: u64,
 }
 
+/// What takes longer is not prefetched for.
+const LONGEST_TRIP_US: u64 = 2_000_000;
+
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) capacity: Capacity,
@@ -55,6 +59,7 @@ pub(crate) struct Worker {
     pub(crate) answered: Micros,
     /// Measured, in microseconds.
     pub(crate) round_trip: u64,
+    pub(crate) pulse: Pulse,
     /// Gets no block before.
     pub(crate) rests_until: Micros,
     /// A lease was asked back for it: no further one before.
@@ -78,6 +83,7 @@ impl Worker {
             known: BTreeSet::new(),
             answered: now,
             round_trip: config.round_trip_us,
+            pulse: Pulse::default(),
             rests_until: now,
             asked_until: now,
             conduct: Conduct::default(),
@@ -123,7 +129,7 @@ impl Worker {
     }
 
     pub(crate) fn available(&self, now: Micros) -> bool {
-        self.slots() > 0 && self.rests_until <= now
+        self.slots() > 0 && self.rests_until <= now && !self.pulse.lost
     }
 
     /// Silence after which it is taken for dead, in microseconds.
@@ -138,7 +144,10 @@ impl Worker {
     /// When something about it is due.
     pub(crate) fn due(&self, now: Micros, config: &Config) -> Micros {
         let due = match self.link {
-            Link::Connected => self.heard + self.deadline_us(config),
+            Link::Connected => {
+                let silent = self.heard + self.deadline_us(config);
+                self.look_at().map_or(silent, |look| look.min(silent))
+            }
             Link::Away { since, grace: true } => since + config.grace_us,
             Link::Away { since, .. } => since + config.session_us,
         };
@@ -202,8 +211,22 @@ impl Worker {
         at.expect("a lease that stands is counted")
     }
 
-    /// Takes in a measured round trip: falls at once, rises slowly.
+    /// Takes in what a ping took: falls at once, rises slowly.
+    pub(crate) fn trip_measured(&mut self, micros: u64, first: bool) {
+        let micros = micros.clamp(100, LONGEST_TRIP_US);
+        self.round_trip = if first || micros < self.round_trip {
+            micros
+        } else {
+            self.round_trip + (micros - self.round_trip) / 4
+        };
+    }
+
+    /// Takes in what a block took beyond its computing, until a ping tells more:
+    /// falls at once, rises slowly.
     pub(crate) fn round_trip_measured(&mut self, micros: u64) {
+        if self.pulse.is_measured() {
+            return;
+        }
         let micros = micros.clamp(100, 1_000_000);
         self.round_trip = if micros < self.round_trip {
             micros

@@ -171,6 +171,10 @@ impl StandIn {
                 News::Forgotten
             }
             ToWorker::Alive => News::Noted,
+            ToWorker::Ping => {
+                self.feed(&ToCoordinator::Pong, &[]).await;
+                News::Noted
+            }
             other => panic!("a stand-in is not prepared for {other:?}"),
         }
     }

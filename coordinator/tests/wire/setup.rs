@@ -202,11 +202,15 @@ impl Socket {
         self.0.send(Message::Binary(frame.into())).await.unwrap();
     }
 
-    /// The next message; `None` once the connection is closed.
+    /// The next message; `None` once the connection is closed. Pings are passed
+    /// over: a worker that has never answered one is left to its deadline.
     pub(crate) async fn next(&mut self) -> Option<(ToWorker, bytes::Bytes)> {
         loop {
             match soon("a frame", self.0.next()).await? {
-                Ok(Message::Binary(frame)) => return Some(codec::decode(frame).unwrap()),
+                Ok(Message::Binary(frame)) => match codec::decode(frame).unwrap() {
+                    (ToWorker::Ping, _) => {}
+                    other => return Some(other),
+                },
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
             }

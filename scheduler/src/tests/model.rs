@@ -116,6 +116,7 @@ impl Model {
                     node,
                 });
             }
+            Action::Ping { .. } => unreachable!("the rig keeps these"),
             Action::Revoke { worker, lease } => {
                 let peer = &self.peers[&worker];
                 assert!(peer.connected);

@@ -88,6 +88,8 @@ pub(super) fn grants(actions: &[Action<String>]) -> Vec<Granted> {
 pub(super) struct Rig {
     pub(super) scheduler: Scheduler<String>,
     pub(super) now: Micros,
+    /// Who was asked for a sign of life: not among the actions.
+    pub(super) pinged: Vec<WorkerId>,
 }
 
 impl Rig {
@@ -99,6 +101,7 @@ impl Rig {
         Self {
             scheduler: Scheduler::new(config),
             now: Micros(0),
+            pinged: Vec::new(),
         }
     }
 
@@ -112,6 +115,11 @@ impl Rig {
         let mut actions = Vec::new();
         self.scheduler.handle(self.now, event, &mut actions);
         self.scheduler.assert_consistent();
+        for ping in actions.extract_if(.., |action| matches!(action, Action::Ping { .. })) {
+            if let Action::Ping { worker } = ping {
+                self.pinged.push(worker);
+            }
+        }
         actions
     }
 

@@ -119,7 +119,10 @@ impl Simulation<'_> {
                     used: Some(_),
                     ..
                 } => self.store(node),
-                Action::Accepted { .. } | Action::Forget { .. } | Action::Emit { .. } => {}
+                Action::Accepted { .. }
+                | Action::Forget { .. }
+                | Action::Emit { .. }
+                | Action::Ping { .. } => {}
                 other => panic!("{other:?}"),
             }
         }

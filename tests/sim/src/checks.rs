@@ -96,6 +96,7 @@ impl World {
                     FromWorker::Returned { .. } => "returned",
                     FromWorker::Goodbye => "goodbye",
                     FromWorker::Alive => "alive",
+                    FromWorker::Pong => "pong",
                     _ => "message",
                 };
                 self.trace.note(self.now, name, &[link]);

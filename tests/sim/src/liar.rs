@@ -236,6 +236,7 @@ impl World {
                 let hashes = self.blobs.keys().copied().take(50).collect();
                 self.say(link, &ToCoordinator::Need(hashes));
             }
+            14 => self.say(link, &ToCoordinator::Pong),
             // It holds what it has, and is alive.
             _ => self.say(link, &ToCoordinator::Alive),
         }

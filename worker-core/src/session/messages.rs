@@ -152,6 +152,10 @@ impl Session {
             } => self.half_came(lease, offset, total, bulk),
             // That it came is all there is to it.
             ToWorker::Alive => Ok(()),
+            ToWorker::Ping => {
+                self.send(&ToCoordinator::Pong);
+                Ok(())
+            }
             ToWorker::Refused { .. } | ToWorker::Closing { .. } => {
                 unreachable!("dealt with above")
             }
