@@ -13,6 +13,7 @@ use manyhands_protocol::JobId;
 use manyhands_protocol::api::{JobEvent, JobState, JobView};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -165,7 +166,8 @@ pub(crate) async fn insist<T>(
     persist(PATIENCE, tell, attempt).await
 }
 
-/// Fetches the result of a job that is done; the file it is in, if it is one.
+/// Fetches the result of a job that is done, unless it is here as it is `small`;
+/// the file it is in, if it is one.
 ///
 /// # Errors
 /// When it cannot be fetched or written.
@@ -175,6 +177,7 @@ pub(crate) async fn insist<T>(
 pub(crate) async fn save(
     client: &Client,
     job: &JobView,
+    small: Option<Vec<u8>>,
     target: Opened,
 ) -> Result<Option<PathBuf>, Error> {
     let JobState::Done { len, .. } = job.state else {
@@ -182,8 +185,15 @@ pub(crate) async fn save(
     };
     let mut writer = ResultWriter::new(target, &job.output, len)?;
     let mut download = client.download(job.id);
+    let fetch = async {
+        let Some(bytes) = small else {
+            return insist(async || download.write_to(&mut writer).await).await;
+        };
+        let written = writer.write_all(&bytes).await.and(writer.flush().await);
+        written.map(|()| len).map_err(ClientError::Write)
+    };
     let fetched = tokio::select! {
-        fetched = insist(async || download.write_to(&mut writer).await) => fetched,
+        fetched = fetch => fetched,
         () = interrupted() => return Err(Error::Interrupted { cancelled: None }),
     };
     match fetched {

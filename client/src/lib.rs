@@ -11,8 +11,10 @@ pub use download::Download;
 use error::Answer;
 pub use error::{ClientError, plain};
 pub use events::{News, Watch};
-use manyhands_protocol::JobId;
-use manyhands_protocol::api::{JobPage, JobView, ModuleView, Status, Submission, WorkerView};
+use manyhands_protocol::api::{
+    JobPage, JobState, JobView, ModuleView, Status, Submission, Waited, WorkerView,
+};
+use manyhands_protocol::{BlobHash, JobId};
 use reqwest::{Method, RequestBuilder, Response, Url};
 pub use retry::{PATIENCE, persist};
 use serde::de::DeserializeOwned;
@@ -102,6 +104,29 @@ impl Client {
     pub async fn submit(&self, submission: &Submission) -> Result<JobView, ClientError> {
         let request = self.request(Method::POST, "jobs")?.json(submission);
         self.json(request).await
+    }
+
+    /// As [`submit`](Self::submit), and waits for the job's end, at most so long:
+    /// one round trip for a short job, with its result if that is small
+    /// ([`Waited::bytes`]).
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); [`ClientError::Damaged`] when what came is
+    /// not the job's result.
+    pub async fn submit_and_wait(
+        &self,
+        submission: &Submission,
+        wait: Duration,
+    ) -> Result<Waited, ClientError> {
+        let request = self.request(Method::POST, "jobs")?.json(submission);
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let waited: Waited = self.json(request.query(&[("wait_ms", wait_ms)])).await?;
+        if let (JobState::Done { hash, .. }, Some(_)) = (&waited.job.state, &waited.result)
+            && waited.bytes().map(|bytes| BlobHash::of(&bytes)) != Some(*hash)
+        {
+            return Err(ClientError::Damaged(waited.job.id));
+        }
+        Ok(waited)
     }
 
     /// One job, as it stands.

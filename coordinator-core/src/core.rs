@@ -175,6 +175,7 @@ impl Core {
             Input::Cancel { request, job } => self.cancel(now, request, job),
             Input::Merged { job, node, outcome } => self.merged(now, job, node, outcome),
             Input::Finished { job, outcome } => self.finished(now, job, outcome),
+            Input::Result { job, bytes, told } => self.result(now, job, bytes, told),
             Input::Synced { job, task, len } => {
                 if self.jobs.contains_key(&job) {
                     self.ledger.prefix(job, task, len);

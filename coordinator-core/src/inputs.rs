@@ -81,6 +81,17 @@ pub enum Input {
         /// Where it lies.
         outcome: Result<BlobView, Failure>,
     },
+    /// A `reduce` job's result, of at most [`SMALL_RESULT`](crate::SMALL_RESULT)
+    /// bytes: it is recorded with the job's end.
+    Result {
+        /// Of which job; ignored when that is over.
+        job: JobId,
+        /// The result.
+        bytes: Bytes,
+        /// Whether all that wait for it learn of it from
+        /// [`Output::Result`](crate::Output::Result): then the record has time.
+        told: bool,
+    },
     /// The first `len` bytes of a growing result are on disk: all that was
     /// appended up to the [`Output::Append`](crate::Output::Append) with `task`.
     Synced {

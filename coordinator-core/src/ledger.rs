@@ -49,7 +49,7 @@ struct Entry {
     /// By first task; disjoint.
     partials: BTreeMap<u64, Kept>,
     prefix: Option<(u64, u64)>,
-    over: Option<Arc<JobView>>,
+    over: Option<(Arc<JobView>, Option<Bytes>)>,
 }
 
 /// The journal's side of the core: one group is being committed, the next one
@@ -149,13 +149,15 @@ impl Ledger {
     }
 
     /// The job is over: of its records only this one matters.
-    pub(crate) fn over(&mut self, view: Arc<JobView>) {
-        self.urgent = true;
+    /// Somebody waits for that, unless it is not `urgent`.
+    pub(crate) fn over(&mut self, view: Arc<JobView>, result: Option<Bytes>, urgent: bool) {
+        self.urgent |= urgent;
+        let added = result.as_ref().map_or(0, Bytes::len) as u64;
         let entry = self.entry(view.id);
         let dropped = std::mem::take(&mut entry.partials);
         entry.prefix = None;
-        entry.over = Some(view);
-        self.bytes -= size(&dropped);
+        entry.over = Some((view, result));
+        self.bytes = self.bytes + added - size(&dropped);
     }
 
     /// Holds something back until all that was recorded so far is durable; gives
@@ -256,7 +258,9 @@ impl Entry {
         });
         let prefix = self.prefix;
         let prefix = prefix.map(|(task, len)| Record::Prefix { job, task, len });
-        let over = self.over.map(|view| Record::Over { view });
+        let over = self
+            .over
+            .map(|(view, result)| Record::Over { view, result });
         let before = submitted.into_iter().chain(partials);
         before.chain(prefix).chain(over)
     }

@@ -26,5 +26,5 @@ pub use claims::ClaimKey;
 pub use inputs::{ConnectionId, FromWorker, Input, NewJob, OutOfPlace, Request};
 pub use ledger::{KEEP_US, is_worth_keeping};
 pub use outputs::Output;
-pub use record::{Group, Plan, Record, Stored};
+pub use record::{Group, Plan, Record, SMALL_RESULT, Stored};
 pub use restore::Damaged;

@@ -6,9 +6,10 @@ use crate::inputs::{NewJob, Request};
 use crate::jobs::Job;
 use crate::keys::Same;
 use crate::outputs::Output;
+use crate::record::SMALL_RESULT;
 use bytes::Bytes;
 use manyhands_protocol::api::{BlobView, JobState, JobView};
-use manyhands_protocol::{Failure, JobId, Node};
+use manyhands_protocol::{BlobHash, Failure, JobId, Node};
 use manyhands_scheduler::{Event, Micros};
 use std::sync::Arc;
 
@@ -105,8 +106,27 @@ impl Core {
         self.end(now, job, state);
     }
 
-    /// The job is over: recorded first, shown then. `None` if it was before.
+    /// A small result: whoever waits may have it at once.
+    pub(crate) fn result(&mut self, now: Micros, job: JobId, bytes: Bytes, told: bool) {
+        assert!(bytes.len() <= SMALL_RESULT, "a small result");
+        let (hash, len) = (BlobHash::of(&bytes), bytes.len() as u64);
+        self.tell(now, Event::JobCancelled { job });
+        let state = JobState::Done { len, hash };
+        self.end_with(now, job, state, Some((bytes, told)));
+    }
+
     pub(crate) fn end(&mut self, now: Micros, id: JobId, state: JobState) -> Option<Arc<JobView>> {
+        self.end_with(now, id, state, None)
+    }
+
+    /// The job is over: recorded first, shown then. `None` if it was before.
+    fn end_with(
+        &mut self,
+        now: Micros,
+        id: JobId,
+        state: JobState,
+        result: Option<(Bytes, bool)>,
+    ) -> Option<Arc<JobView>> {
         let mut job = self.jobs.remove(&id)?;
         job.view.state = state;
         let mut view = job.look(id, &self.scheduler, now);
@@ -122,7 +142,13 @@ impl Core {
         if let Some(key) = &job.plan.key {
             self.keys.ends(key, Arc::clone(&view));
         }
-        self.ledger.over(Arc::clone(&view));
+        let told = result.as_ref().is_some_and(|(_, told)| *told);
+        let result = result.map(|(bytes, _)| bytes);
+        self.ledger.over(Arc::clone(&view), result.clone(), !told);
+        if let Some(bytes) = result {
+            let view = Arc::clone(&view);
+            self.outputs.push_back(Output::Result { view, bytes });
+        }
         let over = Arc::clone(&view);
         self.say_safely(Output::Over { view: over });
         self.ended.push(id);

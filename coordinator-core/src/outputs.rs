@@ -43,8 +43,8 @@ pub enum Output {
         /// The right half's.
         right: Bytes,
     },
-    /// Have the guest finish a `reduce` job, and store what that comes to;
-    /// answer `Input::Finished`.
+    /// Have the guest finish a `reduce` job, and answer `Input::Result` if what
+    /// that comes to is small; else store it and answer `Input::Finished`.
     Finish {
         /// The job.
         job: JobId,
@@ -86,6 +86,14 @@ pub enum Output {
         request: Request,
         /// The job as it ended.
         view: Option<Arc<JobView>>,
+    },
+    /// A job came to a result that is not recorded yet. Who waits for it may have
+    /// it: its submission is durable, and after a crash comes to the same bytes.
+    Result {
+        /// As it ended.
+        view: Arc<JobView>,
+        /// The result.
+        bytes: Bytes,
     },
     /// A job is over, and that is recorded: what belongs to it can go.
     Over {

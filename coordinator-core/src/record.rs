@@ -8,6 +8,10 @@ use manyhands_protocol::{BlobHash, JobId, Node};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// A result of so many bytes at most is recorded with its job's end; a greater
+/// one is a blob, which takes the disk several syncs.
+pub const SMALL_RESULT: usize = 16 << 10;
+
 /// All that a coordinator started anew must know of a job that runs.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -64,10 +68,12 @@ pub enum Record {
         len: u64,
     },
     /// A job ended: with a result, by failure or by cancelling. Of what was
-    /// recorded of it only this view stays.
+    /// recorded of it only this stays.
     Over {
         /// As it ended.
         view: Arc<JobView>,
+        /// The result, if it is no blob.
+        result: Option<Bytes>,
     },
 }
 

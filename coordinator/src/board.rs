@@ -1,6 +1,7 @@
 //! The board: how each job stands, as the driver last wrote it, for those who
 //! ask. Readers never wait for the driver, nor it for them.
 
+use axum::body::Bytes;
 use manyhands_protocol::JobId;
 use manyhands_protocol::api::JobView;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,9 +28,14 @@ pub(crate) struct Entry {
     view: watch::Sender<Arc<JobView>>,
     log: Mutex<Tail>,
     lines: broadcast::Sender<Arc<str>>,
+    /// Set when the job came to a small result, recorded or not.
+    result: watch::Sender<Option<Small>>,
     /// The growing result of a `concat` job.
     pub(crate) growing: Option<Growing>,
 }
+
+/// A job that came to a small result, and the result.
+pub(crate) type Small = (Arc<JobView>, Bytes);
 
 /// A result on its way: a file, and how much of it can be read.
 #[derive(Clone, Debug)]
@@ -68,6 +74,7 @@ impl Entry {
             view: watch::Sender::new(view),
             log: Mutex::default(),
             lines: broadcast::Sender::new(LOG_LAG),
+            result: watch::Sender::new(None),
             growing,
         })
     }
@@ -80,6 +87,45 @@ impl Entry {
     /// Shows how the job stands now.
     pub(crate) fn publish(&self, view: Arc<JobView>) {
         self.view.send_replace(view);
+    }
+
+    /// The job came to a small result.
+    pub(crate) fn came_to(&self, view: Arc<JobView>, bytes: Bytes) {
+        self.result.send_replace(Some((view, bytes)));
+    }
+
+    /// Its small result, if it came to one lately.
+    pub(crate) fn small(&self) -> Option<Bytes> {
+        let result = self.result.borrow();
+        result.as_ref().map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Whether someone waits who need not wait for the record of a small result,
+    /// and nobody who must.
+    pub(crate) fn is_told_early(&self) -> bool {
+        let early = self.result.receiver_count();
+        // Each of these holds both.
+        early > 0 && self.view.receiver_count() <= early
+    }
+
+    /// The job once it came to a small result, or is over.
+    pub(crate) async fn came_to_an_end(&self) -> (Arc<JobView>, Option<Bytes>) {
+        let mut result = self.result.subscribe();
+        let small = async {
+            let small = result.wait_for(Option::is_some).await;
+            small.expect("the sender is here").clone().expect("some")
+        };
+        tokio::select! {
+            biased;
+            (view, bytes) = small => (view, Some(bytes)),
+            view = self.ended() => (view, None),
+        }
+    }
+
+    /// The lines of its guests that are kept.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let tail = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.lines.iter().map(ToString::to_string).collect()
     }
 
     /// The job once it is over.

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::blobs::BlobError;
 use crate::driver::{Input, Trouble};
 use axum::body::Bytes;
-use manyhands_coordinator_core::Plan;
+use manyhands_coordinator_core::{Plan, SMALL_RESULT};
 use manyhands_engine::compute::{Event, Events, JobSpec, Work};
 use manyhands_protocol::api::BlobView;
 use manyhands_protocol::message::JobHeader;
@@ -114,12 +114,17 @@ pub(crate) fn merge(app: &Arc<App>, job: JobId, node: Node, left: Bytes, right: 
     });
 }
 
-/// Finishes a `reduce` job and stores its result; the driver is told.
+/// Finishes a `reduce` job and stores its result, unless that is small; the
+/// driver is told.
 pub(crate) fn finish(app: &Arc<App>, job: JobId, partial: Bytes) {
     let task_app = Arc::clone(app);
     app.tasks.spawn(async move {
         let app = task_app;
         let outcome = match call(&app, job, Work::Finish { partial }).await {
+            Ok(bytes) if bytes.len() <= SMALL_RESULT => {
+                let _ = app.driver.send(Input::Result { job, bytes }).await;
+                return;
+            }
             Ok(result) => match store(&app, job, &result).await {
                 Some(outcome) => outcome,
                 None => return,

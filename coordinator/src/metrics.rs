@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) leased_merges: Counter,
     pub(crate) recorded: Counter,
     pub(crate) journaled_bytes: Counter,
+    pub(crate) commits: Counter,
     pub(crate) blob_bytes: Counter,
     pub(crate) refused: Counter,
 }
@@ -70,6 +71,11 @@ impl Metrics {
                 &mut registry,
                 "journaled_bytes",
                 "Bytes of partials written to the journal",
+            ),
+            commits: counter(
+                &mut registry,
+                "commits",
+                "Groups of records given to the journal",
             ),
             blob_bytes: counter(
                 &mut registry,

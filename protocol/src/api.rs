@@ -246,6 +246,51 @@ impl JobView {
     }
 }
 
+/// A submission's answer that waited for the job's end, a while.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Waited {
+    /// The job: over, or as it stands.
+    pub job: JobView,
+    /// What its guests have logged so far, as far as it is kept.
+    pub log: Vec<String>,
+    /// The result's bytes in hexadecimal digits, if it is there and small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+impl Waited {
+    /// Such an answer.
+    #[must_use]
+    pub fn new(job: JobView, log: Vec<String>, result: Option<&[u8]>) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = |byte: &u8| [byte >> 4, byte & 15].map(|at| DIGITS[usize::from(at)] as char);
+        let result = result.map(|bytes| bytes.iter().flat_map(digits).collect());
+        Self { job, log, result }
+    }
+
+    /// The result, if it is here; `None` too where these are no such digits.
+    ///
+    /// ```
+    /// use manyhands_protocol::api::{JobView, Waited};
+    /// use manyhands_protocol::{JobId, MergeMode};
+    /// let job = JobView::submitted(JobId(1), "pi", MergeMode::Reduce, 1);
+    /// let waited = Waited::new(job, Vec::new(), Some(b"\x00\xa7"));
+    /// assert_eq!(waited.result.as_deref(), Some("00a7"));
+    /// assert_eq!(waited.bytes(), Some(b"\x00\xa7".to_vec()));
+    /// ```
+    #[must_use]
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        let digits = self.result.as_ref()?.as_bytes();
+        let (pairs, []) = digits.as_chunks::<2>() else {
+            return None;
+        };
+        let digit = |at: u8| char::from(at).to_digit(16);
+        let byte = |[high, low]: &[u8; 2]| Some((digit(*high)? << 4 | digit(*low)?) as u8);
+        pairs.iter().map(byte).collect()
+    }
+}
+
 /// One page of jobs, the newest first.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]

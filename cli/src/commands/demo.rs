@@ -172,7 +172,7 @@ impl Demo {
                 error = local.broken() => return Err(error),
             };
             let done = follow::outcome(over)?;
-            follow::save(&client, &done, Target::File(path.clone()).open()?).await?;
+            follow::save(&client, &done, None, Target::File(path.clone()).open()?).await?;
             outcomes.push(Outcome { job: done, path });
         }
         Ok(outcomes)

@@ -52,7 +52,7 @@ impl ResultOf {
         let client = self.connection.client()?;
         let job = follow::outcome(client.job(self.id).await?)?;
         let target = self.out.target(json, &job).open()?;
-        let out = follow::save(&client, &job, target).await?;
+        let out = follow::save(&client, &job, None, target).await?;
         if json {
             print::answer(true, &json!({ "job": job, "out": out }), String::new)?;
         }

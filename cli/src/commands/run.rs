@@ -71,6 +71,10 @@ pub(crate) struct Run {
 /// How long a coordinator on this machine may take to be noticed.
 const NOTICE: Duration = Duration::from_millis(300);
 
+/// A job that takes no longer is over with the answer to its submission; one that
+/// does is followed.
+const SHORT: Duration = Duration::from_millis(100);
+
 impl Run {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
         let client = self.client()?;
@@ -130,12 +134,20 @@ impl Run {
         }
         let mut submission = self.submission(client, module).await?;
         submission.inputs = upload(client, &inputs, json).await?;
-        let job = insist(async || client.submit(&submission).await).await?;
         if self.detach {
+            let job = insist(async || client.submit(&submission).await).await?;
             return print::answer(json, &json!({ "job": job }), || format!("{}\n", job.id));
         }
-        let over = follow::follow(client, &job, OnInterrupt::Cancel, json).await?;
-        self.deliver(client, over, opened, json).await
+        let waited = insist(async || client.submit_and_wait(&submission, SHORT).await).await?;
+        if waited.job.state.is_over() {
+            for line in waited.log.iter().filter(|_| !json) {
+                eprintln!("log: {line}");
+            }
+            let small = waited.bytes();
+            return self.deliver(client, waited.job, small, opened, json).await;
+        }
+        let over = follow::follow(client, &waited.job, OnInterrupt::Cancel, json).await?;
+        self.deliver(client, over, None, opened, json).await
     }
 
     async fn private(
@@ -164,7 +176,7 @@ impl Run {
             error = local.broken() => Err(error),
         };
         let outcome = match over {
-            Ok(over) => self.deliver(&client, over, opened, json).await,
+            Ok(over) => self.deliver(&client, over, None, opened, json).await,
             Err(error) => Err(error),
         };
         local.shutdown().await;
@@ -201,6 +213,7 @@ impl Run {
         &self,
         client: &Client,
         over: JobView,
+        small: Option<Vec<u8>>,
         opened: Option<Opened>,
         json: bool,
     ) -> Result<(), Error> {
@@ -209,7 +222,7 @@ impl Run {
             Some(opened) => opened,
             None => self.out.target(json, &done).open()?,
         };
-        let out = follow::save(client, &done, opened).await?;
+        let out = follow::save(client, &done, small, opened).await?;
         if json {
             return print::answer(true, &json!({ "job": done, "out": out }), String::new);
         }

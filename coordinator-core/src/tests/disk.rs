@@ -19,6 +19,7 @@ pub(super) struct Job {
     plan: Option<Arc<Plan>>,
     prefix: (u64, u64),
     pub(super) partials: BTreeMap<u64, (Node, u64, Bytes, u64)>,
+    pub(super) result: Option<Bytes>,
 }
 
 impl Disk {
@@ -39,6 +40,7 @@ impl Disk {
                     plan: Some(Arc::clone(plan)),
                     prefix: (0, 0),
                     partials: BTreeMap::new(),
+                    result: None,
                 };
                 let before = self.jobs.insert(view.id, job);
                 assert!(before.is_none(), "job {} twice", view.id);
@@ -66,9 +68,10 @@ impl Disk {
                 job.prefix = (*task, *len);
                 job.partials.retain(|at, _| at >= task);
             }
-            Record::Over { view } => {
+            Record::Over { view, result } => {
                 let job = self.jobs.get_mut(&view.id).expect("a job before its end");
                 job.view = Arc::clone(view);
+                job.result.clone_from(result);
                 job.plan = None;
                 job.partials.clear();
             }

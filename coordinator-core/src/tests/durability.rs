@@ -6,6 +6,7 @@ use bytes::Bytes;
 use manyhands_protocol::api::{BlobView, JobState};
 use manyhands_protocol::message::ToWorker;
 use manyhands_protocol::{BlobHash, JobId, MergeMode, Node};
+use std::sync::Arc;
 
 const WORTH: u64 = 50 * MS;
 
@@ -165,6 +166,39 @@ fn the_end_is_told_once_it_is_durable_and_leaves_only_the_view() {
     let job = &rig.disk.jobs[&JobId(1)];
     assert_eq!((job.view.done, job.partials.len()), (2, 0));
     assert!(rig.disk.stored().is_empty());
+}
+
+#[test]
+fn a_small_result_may_be_had_before_it_is_recorded_and_is_the_same_after_a_crash() {
+    for told in [false, true] {
+        let mut rig = Rig::new();
+        rig.submit(job(1, 0, MergeMode::Reduce));
+        assert!(matches!(&rig.rest()[..], [.., Output::Finish { .. }]));
+        let bytes = Bytes::from("xy");
+        rig.handle(Input::Result {
+            job: JobId(1),
+            bytes: bytes.clone(),
+            told,
+        });
+        let early = match &rig.rest()[..] {
+            [Output::Result { view, bytes: early }] if *early == bytes => Arc::clone(view),
+            other => panic!("{other:?}"),
+        };
+        let (hash, len) = (BlobHash::of(b"xy"), 2);
+        assert_eq!(early.state, JobState::Done { len, hash });
+        // A crash now computes it again.
+        assert_eq!(rig.disk.stored().len(), 1);
+        assert_eq!(
+            rig.committing.is_none(),
+            told,
+            "nobody waits for the record"
+        );
+        rig.wait(2 * MS);
+        rig.commit();
+        assert!(matches!(&rig.rest()[..], [Output::Over { view }] if *view == early));
+        assert_eq!(rig.disk.jobs[&JobId(1)].result, Some(bytes));
+        assert!(rig.disk.stored().is_empty());
+    }
 }
 
 #[test]

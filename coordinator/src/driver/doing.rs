@@ -33,6 +33,7 @@ impl Driver {
                 }
             }
             Output::Commit(group) => {
+                self.app.metrics.commits.inc();
                 self.app.tasks.spawn(commit(Arc::clone(&self.app), group));
             }
             Output::Merge {
@@ -59,6 +60,7 @@ impl Driver {
                     let _ = reply.send(view);
                 }
             }
+            Output::Result { view, bytes } => self.came_to(view, bytes),
             Output::Over { view } => self.over(view),
         }
     }

@@ -6,6 +6,7 @@ use crate::board::Entry;
 use crate::guests;
 use crate::inputs::Cutting;
 use crate::outputs::OutputFile;
+use axum::body::Bytes;
 use manyhands_coordinator_core::{Input as Event, Plan};
 use manyhands_protocol::api::JobView;
 use manyhands_protocol::{BlobHash, JobId};
@@ -103,6 +104,19 @@ impl Driver {
         // A result that could not be written is no trouble any more.
         let event = self.trouble(Trouble::Result(job), None);
         self.core.handle(self.now(), event);
+    }
+
+    /// Whether nobody waits for the record of the job's end.
+    pub(super) fn is_told_early(&self, job: JobId) -> bool {
+        let running = self.jobs.get(&job);
+        running.is_some_and(|running| running.entry.is_told_early())
+    }
+
+    /// A small result, which is not recorded yet.
+    pub(super) fn came_to(&mut self, view: Arc<JobView>, bytes: Bytes) {
+        if let Some(running) = self.jobs.get(&view.id) {
+            running.entry.came_to(view, bytes);
+        }
     }
 
     fn let_go(&mut self, job: JobId) -> Arc<Entry> {

@@ -91,6 +91,8 @@ pub(crate) enum Input {
         job: JobId,
         outcome: Result<BlobView, Failure>,
     },
+    /// The result, which is small.
+    Result { job: JobId, bytes: Bytes },
     /// So much of a growing result is on disk.
     Synced { job: JobId, task: u64, len: u64 },
     /// A group of records is durable.
@@ -284,6 +286,11 @@ impl Driver {
             },
             Input::Merged { job, node, outcome } => Event::Merged { job, node, outcome },
             Input::Finished { job, outcome } => Event::Finished { job, outcome },
+            Input::Result { job, bytes } => Event::Result {
+                job,
+                bytes,
+                told: self.is_told_early(job),
+            },
             Input::Synced { job, task, len } => Event::Synced { job, task, len },
             Input::Committed { group } => Event::Committed { group },
             Input::Trouble { source, why } => self.trouble(source, why),

@@ -2,6 +2,7 @@
 //! restart, so it keeps no plans and no partials.
 
 use super::{Identity, Journal, JournalError, Keep};
+use axum::body::Bytes;
 use futures_util::future::{BoxFuture, ready};
 use manyhands_coordinator_core::{Group, Plan, Record, Stored};
 use manyhands_protocol::api::{JobState, JobView};
@@ -21,6 +22,7 @@ struct Entry {
     view: Arc<JobView>,
     key: Option<String>,
     uses: BTreeSet<BlobHash>,
+    result: Option<Bytes>,
 }
 
 impl MemoryJournal {
@@ -56,15 +58,18 @@ impl MemoryJournal {
                     view: Arc::clone(view),
                     key: plan.key.clone(),
                     uses: blobs_of(plan),
+                    result: None,
                 };
                 jobs.insert(view.id, entry);
             }
-            Record::Over { view } => {
+            Record::Over { view, result } => {
+                let blob = result_of(view).filter(|_| result.is_none());
                 let key = jobs.remove(&view.id).and_then(|entry| entry.key);
                 let entry = Entry {
                     view: Arc::clone(view),
                     key,
-                    uses: result_of(view).map(|(hash, _)| hash).into_iter().collect(),
+                    uses: blob.map(|(hash, _)| hash).into_iter().collect(),
+                    result: result.clone(),
                 };
                 jobs.insert(view.id, entry);
             }
@@ -111,6 +116,10 @@ impl Journal for MemoryJournal {
 
     fn job(&self, job: JobId) -> BoxFuture<'_, Result<Option<Arc<JobView>>, JournalError>> {
         done(self.read().get(&job).map(|entry| Arc::clone(&entry.view)))
+    }
+
+    fn result(&self, job: JobId) -> BoxFuture<'_, Result<Option<Bytes>, JournalError>> {
+        done(self.read().get(&job).and_then(|entry| entry.result.clone()))
     }
 
     fn page(

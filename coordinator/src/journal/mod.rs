@@ -8,6 +8,7 @@ mod sqlite;
 pub use memory::MemoryJournal;
 pub use sqlite::{FILE as JOURNAL_FILE, OpenError, SqliteJournal};
 
+use axum::body::Bytes;
 use futures_util::future::BoxFuture;
 use manyhands_coordinator_core::{Group, Stored};
 use manyhands_protocol::api::JobView;
@@ -141,6 +142,12 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// When the journal cannot be read.
     fn job(&self, job: JobId) -> BoxFuture<'_, Result<Option<Arc<JobView>>, JournalError>>;
+
+    /// The result that was recorded with a job's end.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn result(&self, job: JobId) -> BoxFuture<'_, Result<Option<Bytes>, JournalError>>;
 
     /// At most `limit` jobs, the newest first, all before `before`.
     ///

@@ -11,16 +11,28 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use manyhands_protocol::JobId;
-use manyhands_protocol::api::{ErrorBody, JobPage, JobView, Submission};
+use manyhands_protocol::api::{ErrorBody, JobPage, JobView, Submission, Waited};
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Submits a job. Its module, inputs and files were uploaded before.
+/// The longest that a submission's answer may be waited for, in milliseconds.
+const LONGEST_WAIT_MS: u64 = 30_000;
+
+#[derive(Deserialize)]
+pub(crate) struct Waiting {
+    wait_ms: Option<u64>,
+}
+
+/// Submits a job. Its module, inputs and files were uploaded before. With
+/// `wait_ms` the answer comes when the job is over, or after that time, and says
+/// more; a small result is in it.
 #[utoipa::path(
     post, path = "/api/v1/jobs", tag = "jobs",
+    params(("wait_ms" = Option<u64>, Query, description = "how long the answer may wait for the job's end, at most 30000")),
     request_body = Submission,
     responses(
-        (status = 201, body = JobView),
+        (status = 201, body = JobView, description = "with `wait_ms`: `Waited`"),
         (status = 400, body = ErrorBody, description = "`bad_input`"),
         (status = 404, body = ErrorBody, description = "a blob that was not uploaded"),
         (status = 422, body = ErrorBody, description = "`bad_module`, or `bad_params` in the guest's own words"),
@@ -29,6 +41,7 @@ use std::sync::Arc;
 )]
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
+    Params(Waiting { wait_ms }): Params<Waiting>,
     Body(submission): Body<Submission>,
 ) -> Result<Response, ApiError> {
     let mut parts = Vec::with_capacity(submission.inputs.len());
@@ -42,7 +55,25 @@ pub(crate) async fn submit(
         });
     }
     let view = submit::submit(&app, submission, parts).await?;
-    Ok((StatusCode::CREATED, Json(view.as_ref().clone())).into_response())
+    let Some(wait_ms) = wait_ms else {
+        return Ok((StatusCode::CREATED, Json(view.as_ref())).into_response());
+    };
+    let wait = Duration::from_millis(wait_ms.min(LONGEST_WAIT_MS));
+    let waited = waited(&app, view, wait).await?;
+    Ok((StatusCode::CREATED, Json(waited)).into_response())
+}
+
+/// The job once it is over, or when so much time has passed.
+async fn waited(app: &App, view: Arc<JobView>, wait: Duration) -> Result<Waited, ApiError> {
+    let Some(entry) = app.board.get(view.id) else {
+        // Submitted before, and over for long.
+        let job = find(app, view.id).await?.as_ref().clone();
+        return Ok(Waited::new(job, Vec::new(), None));
+    };
+    let ended = tokio::time::timeout(wait, entry.came_to_an_end()).await;
+    let (view, result) = ended.unwrap_or_else(|_| (entry.view(), None));
+    let lines = entry.lines();
+    Ok(Waited::new(view.as_ref().clone(), lines, result.as_deref()))
 }
 
 #[derive(Deserialize)]

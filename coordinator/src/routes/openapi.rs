@@ -2,7 +2,7 @@
 
 use super::{blobs, events, jobs, result, status};
 use axum::Json;
-use manyhands_protocol::api::ErrorBody;
+use manyhands_protocol::api::{ErrorBody, Waited};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -28,7 +28,7 @@ use utoipa::{Modify, OpenApi};
         status::goodbye,
         document,
     ),
-    components(schemas(ErrorBody)),
+    components(schemas(ErrorBody, Waited)),
     modifiers(&Key),
 )]
 struct Api;

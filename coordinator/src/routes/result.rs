@@ -4,11 +4,13 @@ use super::{Params, job_id, jobs};
 use crate::app::App;
 use crate::blobs::Place;
 use crate::error::ApiError;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use manyhands_coordinator_core::SMALL_RESULT;
+use manyhands_protocol::JobId;
 use manyhands_protocol::api::{ErrorBody, JobState, JobView};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -60,9 +62,16 @@ pub(crate) async fn result(
 
 /// The result of a job that is done.
 async fn stored(app: &App, view: &JobView, from: u64) -> Result<Response, ApiError> {
-    let JobState::Done { hash, .. } = view.state else {
+    let JobState::Done { hash, len } = view.state else {
         return Err(none(view));
     };
+    if len <= SMALL_RESULT as u64
+        && let Some(bytes) = small(app, view.id).await?
+    {
+        let rest = bytes.slice(from.min(len) as usize..);
+        let len = rest.len() as u64;
+        return Ok(headers(Body::from(rest), len, view));
+    }
     let place = app.blobs.place(hash).await?;
     let lost = || {
         ApiError::NotFound(format!(
@@ -71,6 +80,15 @@ async fn stored(app: &App, view: &JobView, from: u64) -> Result<Response, ApiErr
         ))
     };
     Ok(send(place.ok_or_else(lost)?, from, view))
+}
+
+/// A result that is no blob.
+async fn small(app: &App, job: JobId) -> Result<Option<Bytes>, ApiError> {
+    if let Some(bytes) = app.board.get(job).and_then(|entry| entry.small()) {
+        return Ok(Some(bytes));
+    }
+    let recorded = app.journal.result(job).await;
+    recorded.map_err(|error| ApiError::Unavailable(error.to_string()))
 }
 
 fn none(view: &JobView) -> ApiError {

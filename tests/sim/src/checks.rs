@@ -228,6 +228,21 @@ impl World {
     }
 
     /// The end of a job, as it is told.
+    /// A result that is told before it is recorded must come again after a crash.
+    pub(crate) fn check_early(&mut self, view: &JobView, bytes: &Bytes) {
+        let job = view.id;
+        self.trace.note(self.now, "result", &[job.0]);
+        if !self.disk.running.contains_key(&job) {
+            self.fail(format!(
+                "job {job}: a result is told and nothing restarts it"
+            ));
+        }
+        let author = self.author_by_job(job).expect("a job made here");
+        if *bytes != self.authors[author].expected() {
+            self.fail(format!("job {job}: its result is not that of one thread"));
+        }
+    }
+
     pub(crate) fn check_over(&mut self, view: &Arc<JobView>) {
         let job = view.id;
         self.trace.note(self.now, "over", &[job.0]);

@@ -102,7 +102,10 @@ impl Disk {
                 kept.partials = kept.partials.split_off(task);
                 Ok(())
             }
-            Record::Over { view } => {
+            Record::Over { view, result } => {
+                if let Some(result) = result {
+                    self.results.insert(BlobHash::of(result), result.clone());
+                }
                 if self.over.insert(view.id, Arc::clone(view)).is_some() {
                     return Err(format!("job {} is over twice", view.id));
                 }

@@ -147,6 +147,7 @@ impl World {
             Output::Log { job, .. } => self.trace.note(self.now, "log", &[job.0]),
             Output::Submitted { request, view } => self.submitted(request, &view),
             Output::Cancelled { request, view } => self.cancelled(request, view.as_deref()),
+            Output::Result { view, bytes } => self.check_early(&view, &bytes),
             Output::Over { view } => {
                 self.check_over(&view);
                 self.let_go(view.id);
@@ -242,7 +243,7 @@ impl std::fmt::Debug for Shown<'_> {
                     job, first, end, ..
                 } => write!(f, "{job}: {first}..{end}, ")?,
                 Record::Prefix { job, task, len } => write!(f, "{job}: prefix {task} at {len}, ")?,
-                Record::Over { view } => write!(f, "over {} {:?}, ", view.id, view.state)?,
+                Record::Over { view, .. } => write!(f, "over {} {:?}, ", view.id, view.state)?,
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use crate::disk::Lie;
 use crate::driving::RETRY_US;
 use crate::world::{Event, World};
 use bytes::Bytes;
-use manyhands_coordinator_core::Input;
+use manyhands_coordinator_core::{Input, SMALL_RESULT};
 use manyhands_protocol::api::BlobView;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Node};
 use std::collections::VecDeque;
@@ -87,8 +87,13 @@ impl World {
         self.schedule(at, Event::Stores { epoch, job, result });
     }
 
-    /// A result goes to the disk, however long that takes it.
+    /// A result goes to the disk, however long that takes it; or to the journal.
     pub(crate) fn store(&mut self, job: JobId, result: Bytes) {
+        if result.len() <= SMALL_RESULT && self.rng.permille(800) {
+            let told = self.rng.permille(500);
+            let bytes = result;
+            return self.tell_core(Input::Result { job, bytes, told });
+        }
         if self.disk_fails() {
             self.trouble(Source::Result(job), Some("no space is left".into()));
             let epoch = self.coordinator.epoch;

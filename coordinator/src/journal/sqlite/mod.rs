@@ -12,6 +12,7 @@ mod write;
 pub use open::OpenError;
 
 use super::{Identity, Journal, JournalError, Keep};
+use axum::body::Bytes;
 use futures_util::future::BoxFuture;
 use manyhands_coordinator_core::{Group, Stored};
 use manyhands_protocol::api::JobView;
@@ -129,6 +130,10 @@ impl Journal for SqliteJournal {
 
     fn job(&self, job: JobId) -> BoxFuture<'_, Result<Option<Arc<JobView>>, JournalError>> {
         self.ask(move |connection| read::job(connection, job))
+    }
+
+    fn result(&self, job: JobId) -> BoxFuture<'_, Result<Option<Bytes>, JournalError>> {
+        self.ask(move |connection| read::result(connection, job))
     }
 
     fn page(

@@ -16,6 +16,14 @@ pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option
     select.query_row([bounded(id.0)], view).optional()
 }
 
+/// The result that was recorded with a job's end.
+pub(super) fn result(connection: &Connection, id: JobId) -> rusqlite::Result<Option<bytes::Bytes>> {
+    let sql = "SELECT bytes FROM results WHERE job = ?1";
+    let mut select = connection.prepare_cached(sql)?;
+    let bytes = select.query_row([bounded(id.0)], |row| row.get::<_, Vec<u8>>(0));
+    bytes.optional().map(|found| found.map(bytes::Bytes::from))
+}
+
 /// The first job with a key.
 pub(super) fn by_key(connection: &Connection, key: &str) -> rusqlite::Result<Option<Arc<JobView>>> {
     let sql = "SELECT view FROM jobs WHERE key = ?1 ORDER BY id LIMIT 1";

@@ -10,7 +10,8 @@ pub(super) const APPLICATION_ID: u32 = 0x4d48_4a31;
 ///
 /// A change of what is encoded in `running.plan` or `jobs.view` needs a step
 /// too, unless what is there can still be read.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
     -- incarnation, secret, next_job, open
     CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 
@@ -51,7 +52,12 @@ pub(super) const STEPS: &[&str] = &["
         hash BLOB NOT NULL,
         PRIMARY KEY (job, hash)
     ) WITHOUT ROWID;
-    "];
+    ",
+    "
+    -- Results that are too small to be blobs.
+    CREATE TABLE results (job INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+    ",
+];
 
 /// The version of a file.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {

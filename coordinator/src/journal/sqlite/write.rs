@@ -44,7 +44,7 @@ fn carry_out(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
             partial(transaction, *job, *node, *end, bytes, *cost_us)
         }
         Record::Prefix { job, task, len } => prefix(transaction, *job, *task, *len),
-        Record::Over { view } => over(transaction, view),
+        Record::Over { view, result } => over(transaction, view, result.as_deref()),
     }
 }
 
@@ -109,7 +109,11 @@ fn prefix(transaction: &Transaction<'_>, job: JobId, task: u64, len: u64) -> rus
     Ok(())
 }
 
-fn over(transaction: &Transaction<'_>, view: &JobView) -> rusqlite::Result<()> {
+fn over(
+    transaction: &Transaction<'_>,
+    view: &JobView,
+    small: Option<&[u8]>,
+) -> rusqlite::Result<()> {
     let id = integer(view.id.0);
     let result = result_of(view);
     let bytes = result.map_or(0, |(_, len)| len);
@@ -129,8 +133,14 @@ fn over(transaction: &Transaction<'_>, view: &JobView) -> rusqlite::Result<()> {
     ] {
         transaction.prepare_cached(sql)?.execute([id])?;
     }
-    if let Some((hash, _)) = result {
-        uses(transaction, id, hash)?;
+    match (small, result) {
+        (Some(bytes), _) => {
+            let sql = "INSERT OR REPLACE INTO results (job, bytes) VALUES (?1, ?2)";
+            let mut insert = transaction.prepare_cached(sql)?;
+            insert.execute(params![id, bytes])?;
+        }
+        (None, Some((hash, _))) => uses(transaction, id, hash)?,
+        (None, None) => {}
     }
     Ok(())
 }
@@ -157,6 +167,7 @@ pub(super) fn retain(
             for sql in [
                 "DELETE FROM jobs WHERE id = ?1",
                 "DELETE FROM uses WHERE job = ?1",
+                "DELETE FROM results WHERE job = ?1",
             ] {
                 transaction.prepare_cached(sql)?.execute([integer(job.0)])?;
             }

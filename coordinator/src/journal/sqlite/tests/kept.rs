@@ -5,7 +5,7 @@ use manyhands_protocol::Incarnation;
 
 fn view_of(record: &Record) -> Arc<JobView> {
     match record {
-        Record::Submitted { view, .. } | Record::Over { view } => Arc::clone(view),
+        Record::Submitted { view, .. } | Record::Over { view, .. } => Arc::clone(view),
         other => panic!("{other:?} has no view"),
     }
 }
@@ -127,6 +127,7 @@ fn blobs_are_needed_while_their_jobs_need_them() {
         cancelled.state = JobState::Cancelled;
         let over = Record::Over {
             view: Arc::new(cancelled),
+            result: None,
         };
         wait(journal.commit(group(3, vec![over]))).unwrap();
         assert_eq!(used(), BTreeSet::from([hash("result 1")]));
@@ -136,6 +137,34 @@ fn blobs_are_needed_while_their_jobs_need_them() {
         };
         assert_eq!(wait(journal.retain(none, 0)).unwrap(), 2);
         assert_eq!(used(), BTreeSet::new());
+    }
+}
+
+#[test]
+fn a_small_result_is_kept_with_its_job_and_is_no_blob() {
+    let folder = tempfile::tempdir().unwrap();
+    for journal in [
+        &open(folder.path()) as &dyn Journal,
+        &crate::journal::MemoryJournal::new(Incarnation(1)),
+    ] {
+        let bytes = bytes::Bytes::from("small");
+        let Record::Over { view, .. } = done(1, 5) else {
+            unreachable!("the record of an end");
+        };
+        let result = Some(bytes.clone());
+        let records = vec![submitted(1), submitted(2), Record::Over { view, result }];
+        wait(journal.commit(group(1, records))).unwrap();
+        let found = |job| wait(journal.result(JobId(job))).unwrap();
+        assert_eq!(found(1), Some(bytes));
+        assert_eq!(found(2), None);
+        let used = wait(journal.blobs_in_use()).unwrap();
+        assert!(!used.contains(&hash("result 1")));
+        let none = Keep {
+            jobs: Some(0),
+            ..Keep::default()
+        };
+        assert_eq!(wait(journal.retain(none, 0)).unwrap(), 1);
+        assert_eq!(found(1), None);
     }
 }
 

@@ -110,6 +110,7 @@ fn done(id: u64, len: u64) -> Record {
     view.elapsed_ms = 500;
     Record::Over {
         view: Arc::new(view),
+        result: None,
     }
 }
 
@@ -157,7 +158,7 @@ impl Model {
                 job.prefix = (*task, *len);
                 job.partials.retain(|at, _| at.first() >= *task);
             }
-            Record::Over { view } => {
+            Record::Over { view, .. } => {
                 self.views.insert(view.id, (**view).clone());
                 self.running.remove(&view.id);
             }

@@ -160,7 +160,7 @@ fn nobody_else_can_read_the_secret() {
 }
 
 const NEWER: Options = Options {
-    steps: &[STEPS[0], "ALTER TABLE jobs ADD COLUMN note TEXT"],
+    steps: &[STEPS[0], STEPS[1], "ALTER TABLE jobs ADD COLUMN note TEXT"],
     checkpoint_pages: 1000,
     max_pages: None,
 };
@@ -168,6 +168,7 @@ const NEWER: Options = Options {
 const BROKEN: Options = Options {
     steps: &[
         STEPS[0],
+        STEPS[1],
         "DELETE FROM jobs; DELETE FROM running; INSERT INTO nowhere VALUES (1)",
     ],
     ..NEWER
@@ -190,7 +191,7 @@ fn an_older_file_is_brought_up_to_date_and_a_newer_one_refused() {
             let error = refused(&newer);
             assert!(matches!(error, OpenError::Newer { .. }), "{error}");
             let text = error.to_string();
-            let tail = "has version 2, and this program knows versions up to 1: use a newer one; \
+            let tail = "has version 3, and this program knows versions up to 2: use a newer one; \
                         nothing was changed";
             assert!(text.ends_with(tail), "{text}");
         }
