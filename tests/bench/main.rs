@@ -6,6 +6,8 @@
 //! - `round-trip`, `durability`, `blocks`, `memory`, `workers`, `restart`: the coordinator alone,
 //!   between stand-ins for workers, or beside itself without a journal;
 //! - `merging`: what large partials cost the coordinator;
+//! - `latency`: what one who waits for a single task waits for;
+//! - `networks`: far and unlike machines, simulated;
 //! - `size`: what is downloaded, resident and waited for; `page`: what a person who opens
 //!   the link waits for.
 //!
@@ -22,10 +24,12 @@ mod data;
 mod durability;
 mod guests;
 mod in_process;
+mod latency;
 mod machine;
 mod memory;
 mod merging;
 mod native;
+mod networks;
 mod page;
 mod plan;
 mod restart;
@@ -95,7 +99,9 @@ async fn part(name: &str, plan: &Plan, table: &mut Table) {
         "tiny" => tiny::run(plan, table).await,
         "round-trip" => round_trip::run(plan, table).await,
         "durability" => durability::run(plan, table).await,
+        "latency" => latency::run(plan, table).await,
         "blocks" => blocks::run(plan, table).await,
+        "networks" => networks::run(plan, table).await,
         "memory" => memory::run(plan, table).await,
         "merging" => merging::run(plan, table).await,
         "data" => data::run(plan, table).await,

@@ -1,13 +1,15 @@
 //! What to measure, and how long, from the command line.
 
 /// The parts of the bench, in the order in which they run.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 14] = [
     "compare",
     "tiny",
     "data",
+    "latency",
     "round-trip",
     "durability",
     "blocks",
+    "networks",
     "memory",
     "workers",
     "merging",

@@ -12,8 +12,9 @@ use crate::{guests, tools, web};
 #[derive(Args)]
 pub(crate) struct Options {
     /// Parts to run [default: all]
-    #[arg(value_name = "NAME", value_parser = ["compare", "tiny", "data", "round-trip",
-        "durability", "blocks", "memory", "merging", "workers", "restart", "size", "page"])]
+    #[arg(value_name = "NAME", value_parser = ["compare", "tiny", "data", "latency", "round-trip",
+        "durability", "blocks", "networks", "memory", "workers", "merging", "restart", "size",
+        "page"])]
     names: Vec<String>,
 
     /// Rounds of each measurement; figures are medians over them

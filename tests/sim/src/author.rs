@@ -260,6 +260,7 @@ impl World {
         self.trace
             .note(self.now, "acknowledged", &[author as u64, job.0]);
         self.check_acknowledged(author, job);
+        self.yardstick.began(self.now);
         self.authors[author].acknowledged = Some(job);
         if self.rng.permille(self.setup.lost_answers) {
             self.tally.add("answer lost");

@@ -40,6 +40,7 @@ pub(crate) struct Noted {
     node: Node,
     job: JobId,
     worth_keeping: bool,
+    busy_us: u64,
 }
 
 impl World {
@@ -75,6 +76,7 @@ impl World {
                     node: *node,
                     job,
                     worth_keeping: is_worth_keeping(*busy_us, partial.len(), KEEP_US),
+                    busy_us: *busy_us,
                 })
             }
             FromWorker::Failed {
@@ -110,6 +112,11 @@ impl World {
         let Noted {
             lease, node, job, ..
         } = noted;
+        if self.setup.fleet.is_some()
+            && let Some(tree) = self.tree_of(job)
+        {
+            self.yardstick.used(&tree.range(node), noted.busy_us);
+        }
         if noted.worth_keeping
             && let Some(tree) = self.tree_of(job)
         {

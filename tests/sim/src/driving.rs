@@ -50,7 +50,8 @@ impl World {
             self.coordinator.pump_scheduled = true;
             let epoch = self.coordinator.epoch;
             // What comes meanwhile is of the same round.
-            let most = if self.rng.permille(10) { 50_000 } else { 60 };
+            let slow = self.setup.fleet.is_none() && self.rng.permille(10);
+            let most = if slow { 50_000 } else { 60 };
             let at = self.now + self.rng.below(most);
             self.schedule(at, Event::Pump { epoch });
         }
@@ -141,7 +142,10 @@ impl World {
                 left,
                 right,
             } => self.merge(job, node, &left, &right),
-            Output::Finish { job, partial } => self.finish(job, &partial),
+            Output::Finish { job, partial } => {
+                self.yardstick.has_result(self.now);
+                self.finish(job, &partial);
+            }
             Output::Append { job, partial, task } => self.append(job, &partial, task),
             Output::Complete { job } => self.complete(job),
             Output::Log { job, .. } => self.trace.note(self.now, "log", &[job.0]),

@@ -319,7 +319,7 @@ impl World {
         }
     }
 
-    fn kill_worker(&mut self, peer: PeerId, learns: Option<u64>) {
+    pub(crate) fn kill_worker(&mut self, peer: PeerId, learns: Option<u64>) {
         self.peers.remove(&peer);
         for link in self.links_of(peer) {
             self.kill_side(link, Side::Client, learns);

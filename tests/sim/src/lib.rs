@@ -12,6 +12,7 @@ mod coordinator;
 mod disk;
 mod driving;
 mod faults;
+mod fleet;
 mod guest;
 mod liar;
 mod network;
@@ -26,6 +27,7 @@ mod world;
 
 pub use disk::Lie;
 pub use faults::Tally;
+pub use fleet::{Fleet, Measured};
 pub use setup::Setup;
 
 use rng::Rng;
@@ -121,6 +123,23 @@ fn run_world(mut world: World) -> Outcome {
         most_partials: world.disk.most_partials,
         violation: world.violation,
         lines: world.trace.into_lines(),
+    }
+}
+
+/// Measures a fleet, with a seed for what is left to chance.
+///
+/// # Errors
+/// What does not hold: the checks of all runs are made here too.
+pub fn measure(fleet: Fleet, seed: u64) -> Result<Measured, Box<Violation>> {
+    let mut world = World::new(Setup::of_fleet(fleet), Rng::new(seed), 0);
+    let measured = world.run_fleet(fleet);
+    match (world.violation.take(), measured) {
+        (None, Some(measured)) => Ok(measured),
+        (what, _) => Err(Box::new(Violation {
+            seed,
+            what: what.unwrap_or_else(|| "the job has not begun".into()),
+            lines: world.trace.into_lines(),
+        })),
     }
 }
 

@@ -1,11 +1,14 @@
 //! `manyhands-sim`: replays one seed, or runs seeds as long as wanted. The one
 //! place here that reads a clock: to know when to end.
 
-use manyhands_sim::{Tally, Violation, check, run};
+use manyhands_sim::{Fleet, Tally, Violation, check, measure, run};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const USAGE: &str = "usage: manyhands-sim --seed N [--lines L] | --minutes M [--from N]";
+const USAGE: &str = "usage: manyhands-sim --seed N [--lines L] | --minutes M [--from N] | --fleet RTT_MS [--from N]";
+
+/// Runs that are measured.
+const MEASURED: u64 = 10;
 
 #[derive(Default)]
 struct Arguments {
@@ -13,6 +16,7 @@ struct Arguments {
     lines: Option<u64>,
     minutes: Option<u64>,
     from: Option<u64>,
+    fleet: Option<u64>,
 }
 
 fn arguments() -> Option<Arguments> {
@@ -25,10 +29,12 @@ fn arguments() -> Option<Arguments> {
             "--lines" => parsed.lines = Some(value),
             "--minutes" => parsed.minutes = Some(value),
             "--from" => parsed.from = Some(value),
+            "--fleet" => parsed.fleet = Some(value),
             _ => return None,
         }
     }
-    (parsed.seed.is_some() != parsed.minutes.is_some()).then_some(parsed)
+    let asked = [parsed.seed, parsed.minutes, parsed.fleet];
+    (asked.iter().flatten().count() == 1).then_some(parsed)
 }
 
 fn main() -> ExitCode {
@@ -36,15 +42,40 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let fine = match arguments.seed {
-        Some(seed) => replay(seed, arguments.lines.unwrap_or(400)),
-        None => explore(arguments.minutes.unwrap_or(1), arguments.from),
+    let fine = match (arguments.seed, arguments.fleet) {
+        (Some(seed), _) => replay(seed, arguments.lines.unwrap_or(400)),
+        (None, Some(round_trip_ms)) => fleet(round_trip_ms, arguments.from.unwrap_or(0)),
+        (None, None) => explore(arguments.minutes.unwrap_or(1), arguments.from),
     };
     if fine {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn fleet(round_trip_ms: u64, from: u64) -> bool {
+    for seed in from..from + MEASURED {
+        match measure(Fleet::behind(round_trip_ms), seed) {
+            Ok(measured) => println!(
+                "seed {seed}: used {:.4}, busy {:.4}; end {:.1} ms, {:.3} of the ideal {:.1} ms; {} \
+                 vanished, {} duplicates, {:.1} s",
+                measured.used,
+                measured.busy,
+                measured.end_us as f64 / 1e3,
+                measured.end_by_ideal(),
+                measured.ideal_us as f64 / 1e3,
+                measured.vanished,
+                measured.duplicates,
+                measured.took_us as f64 / 1e6,
+            ),
+            Err(violation) => {
+                println!("{violation}");
+                return false;
+            }
+        }
+    }
+    true
 }
 
 fn replay(seed: u64, lines: u64) -> bool {

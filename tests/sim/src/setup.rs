@@ -5,6 +5,7 @@
 use crate::author::Jobs;
 use crate::disk::Lie;
 use crate::faults::Kind;
+use crate::fleet::Fleet;
 use crate::network::Route;
 use crate::rng::Rng;
 use crate::worker::Machine;
@@ -40,6 +41,8 @@ pub struct Setup {
     /// Mutations that the checks have to notice.
     pub(crate) swaps_merges: bool,
     pub(crate) lie: Option<Lie>,
+    /// Machines that are measured, in place of those that are drawn.
+    pub(crate) fleet: Option<Fleet>,
 }
 
 impl Setup {
@@ -73,6 +76,7 @@ impl Setup {
             crash_at: None,
             swaps_merges: false,
             lie: None,
+            fleet: None,
         }
     }
 
@@ -114,8 +118,24 @@ impl Setup {
         }
     }
 
+    /// A run that is measured: nothing goes wrong but that machines vanish.
+    pub(crate) fn of_fleet(fleet: Fleet) -> Self {
+        let forever = u64::MAX / 4;
+        let mut quiet = Self::quiet();
+        quiet.jobs.inputs = 0;
+        Self {
+            workers: fleet.machines,
+            faults_until: forever,
+            fleet: Some(fleet),
+            ..quiet
+        }
+    }
+
     /// A machine of such a run.
     pub(crate) fn machine(&self, rng: &mut Rng) -> Machine {
+        if let Some(fleet) = self.fleet {
+            return fleet.machine(rng);
+        }
         let tab = rng.permille(500);
         let faulty = rng.permille(self.faulty_machines);
         let rate = |rng: &mut Rng, most: u64| if faulty { rng.below(most) } else { 0 };

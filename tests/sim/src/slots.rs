@@ -2,7 +2,7 @@
 //! a failure of the machine or the guest.
 
 use crate::rng::mix;
-use crate::world::{Event, PeerId, World};
+use crate::world::{Event, Peer, PeerId, World};
 use bytes::Bytes;
 use manyhands_protocol::{Failure, FailureKind, JobId, Node};
 use manyhands_worker_core::{Input, Work};
@@ -13,6 +13,7 @@ use std::ops::Range;
 pub(crate) struct Slot {
     ticket: u64,
     started: u64,
+    ends: u64,
     author: usize,
     doing: Doing,
     cancelled: bool,
@@ -88,6 +89,7 @@ impl World {
         let working = Slot {
             ticket,
             started: now,
+            ends: now + takes,
             author,
             doing,
             cancelled: false,
@@ -161,6 +163,23 @@ impl World {
             self.outcome(id, slot, working)
         };
         self.tell_worker(id, report);
+        self.look_idle(id);
+    }
+
+    /// Tasks that slots have computed of the pieces that they are at.
+    pub(crate) fn tasks_at_work(&self) -> f64 {
+        let mut tasks = 0.0;
+        for peer in self.peers.values() {
+            let Peer::Worker(worker) = peer else { continue };
+            for slot in worker.slots.values().filter(|slot| !slot.cancelled) {
+                if let Doing::Run { tasks: of, .. } = &slot.doing {
+                    let part = (self.now - slot.started) as f64;
+                    let whole = (slot.ends - slot.started) as f64;
+                    tasks += (of.end - of.start) as f64 * part / whole;
+                }
+            }
+        }
+        tasks
     }
 
     /// What the guest comes to.
@@ -194,6 +213,9 @@ impl World {
                 let partial = guest.run(node);
                 let Some(bad) = self.bad_task(id, working.author, tasks_of_job, &tasks) else {
                     let busy_us = (now - working.started).max(1);
+                    if self.setup.fleet.is_some() {
+                        self.yardstick.computed(id, &tasks, busy_us);
+                    }
                     return Input::SlotDone {
                         slot,
                         ticket,

@@ -82,6 +82,7 @@ impl World {
             seed: self.rng.next(),
         };
         let ahead_us = self.rng.below(1 << 40);
+        self.yardstick.joined(id, &machine, self.now);
         let worker = Worker {
             session: Session::new(config, Micros(self.now + ahead_us)),
             machine,

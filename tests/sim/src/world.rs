@@ -6,6 +6,7 @@ use crate::checks::Checks;
 use crate::coordinator::Coordinator;
 use crate::disk::Disk;
 use crate::faults::Tally;
+use crate::fleet::{self, Yardstick};
 use crate::liar::Liar;
 use crate::network::{LinkId, Network, Side};
 use crate::results::Step;
@@ -58,6 +59,7 @@ pub(crate) enum Event {
         usable: bool,
     },
     WorkerJoins,
+    Vanish,
     Flap {
         peer: PeerId,
     },
@@ -155,6 +157,7 @@ pub(crate) struct World {
     pub(crate) plans: BTreeMap<JobId, Arc<Plan>>,
     pub(crate) checks: Checks,
     pub(crate) violation: Option<String>,
+    pub(crate) yardstick: Yardstick,
 }
 
 /// Nothing of ours takes so long once all is calm.
@@ -163,9 +166,14 @@ const CALM_US: u64 = 6 * 3600 * 1_000_000;
 impl World {
     pub(crate) fn new(setup: Setup, mut rng: Rng, keep: usize) -> Self {
         let mut blobs = BTreeMap::new();
-        let authors = (0..setup.authors as usize)
-            .map(|index| Author::draw(&mut rng, &setup.jobs, index, &mut blobs))
-            .collect();
+        let draw = |index| {
+            let mut author = Author::draw(&mut rng, &setup.jobs, index, &mut blobs);
+            if let Some(fleet) = &setup.fleet {
+                fleet::shape(&mut author, fleet);
+            }
+            author
+        };
+        let authors = (0..setup.authors as usize).map(draw).collect();
         let disk = Disk {
             lie: setup.lie,
             ..Disk::default()
@@ -192,6 +200,7 @@ impl World {
             plans: BTreeMap::new(),
             checks: Checks::default(),
             violation: None,
+            yardstick: Yardstick::default(),
         }
     }
 
@@ -217,7 +226,7 @@ impl World {
         Arc::clone(plan.expect("a job that runs was prepared"))
     }
 
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.start_coordinator();
         for _ in 0..self.setup.workers {
             let machine = self.setup.machine(&mut self.rng);
@@ -227,32 +236,23 @@ impl World {
             let route = route(&mut self.rng);
             self.add_liar(route);
         }
+        self.schedule(WATCH_US, Event::Watch);
+        if let Some(fleet) = self.setup.fleet {
+            return self.begin_fleet(fleet);
+        }
         for author in 0..self.authors.len() {
             let at = self.rng.below(self.setup.authors_within_us);
             self.schedule(at, Event::Author { author });
         }
         self.schedule(1, Event::Fault);
         self.schedule(self.setup.faults_until, Event::Calm);
-        self.schedule(WATCH_US, Event::Watch);
     }
 
     /// Runs until every job is over after all faults are.
     pub(crate) fn run(&mut self) {
         self.begin();
         while self.violation.is_none() {
-            let Some(((at, _), event)) = self.queue.pop_first() else {
-                return self.fail("nothing will ever happen again".into());
-            };
-            assert!(at >= self.now, "time goes back");
-            self.now = at;
-            if event
-                .epoch()
-                .is_some_and(|epoch| epoch != self.coordinator.epoch)
-            {
-                continue;
-            }
-            let watching = matches!(event, Event::Watch);
-            self.happen(event);
+            let watching = self.step();
             if watching && self.now > self.setup.faults_until {
                 if self.is_all_over() && self.coordinator.core.is_some() {
                     return self.end();
@@ -262,6 +262,23 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The next thing happens; whether it was the watch.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some(((at, _), event)) = self.queue.pop_first() else {
+            self.fail("nothing will ever happen again".into());
+            return false;
+        };
+        assert!(at >= self.now, "time goes back");
+        self.now = at;
+        let epoch = event.epoch();
+        if epoch.is_some_and(|epoch| epoch != self.coordinator.epoch) {
+            return false;
+        }
+        let watching = matches!(event, Event::Watch);
+        self.happen(event);
+        watching
     }
 
     /// A last restart: what was promised is there.
@@ -285,6 +302,7 @@ impl World {
                 };
                 self.add_worker(machine);
             }
+            Event::Vanish => self.vanish(),
             Event::Flap { peer } => self.flap(peer),
             Event::Unmangle { peer } => self.unmangle(peer),
             Event::Liar { peer } => self.liar_acts(peer),
