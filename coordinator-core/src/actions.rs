@@ -49,8 +49,13 @@ impl Core {
                 used,
             } => {
                 let partial = used.zip(self.arriving.take());
-                let recorded =
-                    partial.is_some_and(|(job, partial)| self.record(now, job, node, &partial));
+                let recorded = partial.is_some_and(|(job, partial)| {
+                    let stays = self
+                        .scheduler
+                        .worker(worker)
+                        .is_some_and(|one| one.slots > 0);
+                    self.record(now, job, node, &partial, stays)
+                });
                 // A copy is of something that may not be durable yet.
                 let waits = recorded || used.is_none();
                 self.receipt(worker, ToWorker::Accepted { lease, node }, waits);
@@ -95,13 +100,15 @@ impl Core {
         }
     }
 
-    /// Records a partial that became part of the result, if it is worth it.
+    /// Records a partial that became part of the result, if it is worth it; whether
+    /// it may wait for its sibling, as far as its worker is concerned.
     pub(crate) fn record(
         &mut self,
         now: Micros,
         job: JobId,
         node: Node,
         partial: &Partial,
+        may_wait: bool,
     ) -> bool {
         let Some(entry) = self.jobs.get(&job) else {
             return false;
@@ -113,7 +120,8 @@ impl Core {
         self.counts.recorded += 1;
         let tree = entry.tree;
         let (node, tasks) = (tree.canonical(node), tree.range(node));
-        let may_merge = entry.plan.header.merge == MergeMode::Reduce;
+        let reduces = entry.plan.header.merge == MergeMode::Reduce;
+        let may_merge = reduces && may_wait && !self.draining;
         self.ledger.partial(
             now,
             (job, node, tasks),
@@ -138,6 +146,12 @@ impl Core {
 
     /// Says something once all that was recorded so far is durable.
     pub(crate) fn say_safely(&mut self, output: Output) {
+        // Somebody waits for it: siblings do not.
+        self.ledger.hurry();
+        self.say_when_durable(output);
+    }
+
+    fn say_when_durable(&mut self, output: Output) {
         if let Some(output) = self.ledger.hold(output) {
             self.outputs.push_back(output);
         }
@@ -151,7 +165,7 @@ impl Core {
         let frame = codec::encode(&message).into();
         let output = Output::Send { connection, frame };
         if wait {
-            self.say_safely(output);
+            self.say_when_durable(output);
         } else {
             self.outputs.push_back(output);
         }

@@ -114,7 +114,7 @@ pub struct Core {
     /// The partial that is being handed to the scheduler.
     pub(crate) arriving: Option<Partial>,
     trouble: Option<String>,
-    draining: bool,
+    pub(crate) draining: bool,
     pub(crate) counts: Counts,
 }
 

@@ -78,7 +78,7 @@ impl Core {
                 let cost_us = cost.unwrap_or(0);
                 let partial = Partial { bytes, cost_us };
                 if self.scheduler.merging(job, node) {
-                    self.record(now, job, node, &partial);
+                    self.record(now, job, node, &partial, true);
                 }
                 Event::Merged {
                     job,

@@ -14,7 +14,7 @@ use manyhands_protocol::limits::PIECE;
 use manyhands_protocol::message::{EngineKind, ToWorker};
 use manyhands_protocol::{JobId, LeaseId, Node, WorkerId, codec};
 use manyhands_scheduler::{Event, Micros, Reason};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Two halves of more bytes than this are not sent: they would fill the queue of
 /// a connection.
@@ -23,7 +23,9 @@ const MOST_BYTES: u64 = 32 << 20;
 /// Merges that wait at a worker, for each of its slots.
 const DEPTH: u16 = 4;
 
-/// Workers looked at for one merge.
+/// Contributors, of whom many may have left, and workers that are here, looked at
+/// for one merge.
+const CONTRIBUTORS_SEEN: usize = 4096;
 const WORKERS_SEEN: usize = 64;
 
 /// A worker that has not merged within this time is not waited for.
@@ -48,6 +50,8 @@ pub(crate) struct Merging {
     leased: BTreeMap<LeaseId, Leased>,
     /// How many each connection has.
     counts: BTreeMap<ConnectionId, u16>,
+    /// Connections on which one was not waited for: halves may fill them still.
+    slow: BTreeSet<ConnectionId>,
     /// Who is asked next.
     cursor: Option<WorkerId>,
 }
@@ -150,16 +154,20 @@ impl Core {
         let known = &self.jobs[&job].known;
         let from = self.merging.cursor.unwrap_or(WorkerId(0));
         let turn = known.range(from..).chain(known.range(..from));
-        let native = turn.filter(|(_, (_, engine))| *engine == EngineKind::Native);
-        let found = native.take(WORKERS_SEEN).find_map(|(worker, _)| {
-            let connection = self.workers.connection(*worker)?;
+        let mut last = from;
+        let seen = turn.take(CONTRIBUTORS_SEEN).inspect(|(id, _)| last = **id);
+        let native = seen.filter(|(_, (_, engine))| *engine == EngineKind::Native);
+        let here = native.filter_map(|(id, _)| Some((id, self.workers.connection(*id)?)));
+        let found = here.take(WORKERS_SEEN).find_map(|(worker, connection)| {
             let slots = self.scheduler.worker(*worker)?.slots;
             let room = self.merging.count(connection) < slots.saturating_mul(DEPTH);
             let has_guest = self.scheduler.has_computed(*worker, job);
-            (room && has_guest && self.workers.knows(*worker, job)).then_some((*worker, connection))
-        })?;
-        self.merging.cursor = Some(WorkerId(found.0.0.saturating_add(1)));
-        Some(found)
+            let quick = !self.merging.slow.contains(&connection);
+            let fit = room && quick && has_guest && self.workers.knows(*worker, job);
+            fit.then_some((*worker, connection))
+        });
+        self.merging.cursor = Some(WorkerId(last.0.saturating_add(1)));
+        found
     }
 
     fn ask_to_merge(
@@ -226,6 +234,9 @@ impl Core {
     /// Does here what those have not done who are gone, or are not waited for.
     pub(crate) fn take_merges_back(&mut self, now: Micros) {
         let gone = self.workers.take_gone();
+        for connection in &gone {
+            self.merging.slow.remove(connection);
+        }
         let mut lost = match gone.is_empty() {
             true => Vec::new(),
             false => self
@@ -233,8 +244,11 @@ impl Core {
                 .remove_where(|leased| gone.contains(&leased.connection)),
         };
         while self.merging.due().is_some_and(|due| due <= now) {
-            let (lease, _) = self.merging.leased.first_key_value().expect("one is due");
-            lost.extend(self.merging.remove(*lease));
+            let first = self.merging.leased.first_key_value();
+            let (lease, leased) = first.expect("one is due");
+            let (lease, connection) = (*lease, leased.connection);
+            self.merging.slow.insert(connection);
+            lost.extend(self.merging.remove(lease));
         }
         for leased in lost {
             self.merge_here(leased.job, leased.node, leased.left, leased.right);

@@ -23,9 +23,12 @@ fn busy(tasks: u64) -> (Rig, ConnectionId, Vec<Grant>) {
     (rig, worker, grants)
 }
 
-/// The merge that the worker is asked for, and the bytes that came for it.
-fn asked(rig: &mut Rig, worker: ConnectionId) -> Option<(LeaseId, Node, Vec<u8>)> {
-    let mut merge = None;
+type Asked = (LeaseId, Node, Vec<u8>);
+
+/// The merge that the worker is asked for, with the bytes that came for it, and
+/// what it was granted.
+fn asked(rig: &mut Rig, worker: ConnectionId) -> (Option<Asked>, Vec<(LeaseId, Node)>) {
+    let (mut merge, mut granted) = (None, Vec::new());
     for (message, bulk) in rig.frames_with_bulk(worker) {
         match message {
             ToWorker::Merge {
@@ -44,22 +47,30 @@ fn asked(rig: &mut Rig, worker: ConnectionId) -> Option<(LeaseId, Node, Vec<u8>)
                 assert_eq!(total, (LEFT.len() + RIGHT.len()) as u64);
                 bytes.extend_from_slice(&bulk);
             }
+            ToWorker::Grant { lease, node, .. } => granted.push((lease, node)),
             _ => {}
         }
     }
-    merge
+    (merge, granted)
 }
 
 /// A worker was asked to merge tasks 0 and 1.
 fn merging() -> (Rig, ConnectionId, LeaseId) {
+    let (rig, worker, lease, _) = merging_and_more();
+    (rig, worker, lease)
+}
+
+/// The same, with what the worker was granted next.
+fn merging_and_more() -> (Rig, ConnectionId, LeaseId, Vec<(LeaseId, Node)>) {
     let (mut rig, worker, grants) = busy(1000);
     rig.hands_in(worker, grants[0].names(), LEFT, WORTH);
     rig.hands_in(worker, grants[1].names(), RIGHT, WORTH);
-    let (lease, node, bytes) = asked(&mut rig, worker).expect("a merge");
+    let (merge, more) = asked(&mut rig, worker);
+    let (lease, node, bytes) = merge.expect("a merge");
     assert_eq!(node, Node::new(1, 0).unwrap());
     assert_eq!(bytes, [LEFT, RIGHT].concat());
     assert!(merges_here(&mut rig).is_empty());
-    (rig, worker, lease)
+    (rig, worker, lease, more)
 }
 
 /// Merges that the coordinator's own compute child is to do.
@@ -98,7 +109,7 @@ fn what_is_small_is_merged_here() {
     let (mut rig, worker, grants) = busy(1000);
     rig.hands_in(worker, grants[0].names(), b"l", WORTH);
     rig.hands_in(worker, grants[1].names(), b"r", WORTH);
-    assert_eq!(asked(&mut rig, worker), None);
+    assert_eq!(asked(&mut rig, worker).0, None);
     assert_eq!(merges_here(&mut rig).len(), 1);
 }
 
@@ -129,12 +140,18 @@ fn whatever_goes_wrong_at_the_worker_the_merge_is_done_here() {
 
 #[test]
 fn a_worker_that_takes_long_is_not_waited_for() {
-    let (mut rig, worker, lease) = merging();
+    let (mut rig, worker, lease, more) = merging_and_more();
     rig.wait(9_000 * MS);
     rig.says(worker, FromWorker::Heard);
     assert!(merges_here(&mut rig).is_empty());
     rig.wait(2_000 * MS);
     assert_eq!(merges_here(&mut rig), here());
+    // It is not asked again: what was sent may fill its line.
+    let (next, node) = more[0];
+    for task in [node.first(), node.first() + 1] {
+        rig.hands_in(worker, (next, Node::leaf(task)), LEFT, WORTH);
+    }
+    assert_eq!(merges_here(&mut rig).len(), 1);
     // Its answer comes all the same, and is of no more use.
     rig.frames(worker);
     let node = Node::new(1, 0).unwrap();
@@ -193,6 +210,22 @@ fn what_is_large_waits_for_its_sibling_before_it_is_written() {
 }
 
 #[test]
+fn nobody_waits_for_the_siblings_of_others() {
+    let large = vec![1; 2000];
+    let (mut rig, worker, grants) = busy(1000);
+    rig.hands_in(worker, grants[0].names(), &large, WORTH);
+    rig.wait(2 * MS);
+    assert!(rig.committing.is_none(), "it waits");
+    let request = rig.request();
+    let job = JobId(77);
+    rig.handle(Input::Cancel { request, job });
+    rig.wait(2 * MS);
+    rig.commit();
+    let told = |output: &Output| matches!(output, Output::Cancelled { view: None, .. });
+    assert!(rig.rest().iter().any(told));
+}
+
+#[test]
 fn nobody_who_leaves_waits_for_siblings() {
     let large = vec![1; 2000];
     let (mut rig, worker, grants) = busy(1000);
@@ -201,6 +234,10 @@ fn nobody_who_leaves_waits_for_siblings() {
     assert!(rig.committing.is_none(), "it waits");
     let hidden = false;
     rig.says(worker, FromWorker::Capacity { slots: 0, hidden });
+    rig.wait(2 * MS);
+    rig.commit();
+    // Nor does what it hands in last.
+    rig.hands_in(worker, grants[1].names(), &large, WORTH);
     rig.wait(2 * MS);
     rig.commit();
     let (lease, node) = grants[0].names();
