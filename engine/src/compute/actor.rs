@@ -140,7 +140,7 @@ impl Actor {
             Request::Unload { job } => {
                 if let Some(spec) = self.jobs.remove(&job) {
                     self.process.send(&Command::Unload { job }, Vec::new());
-                    self.release_module(&spec);
+                    self.release_module(job, &spec);
                 }
             }
             Request::PutSegment { hash, bytes } => {
@@ -190,7 +190,7 @@ impl Actor {
     }
 
     fn send_load(&mut self, job: JobId, spec: &JobSpec) {
-        self.send_module(spec);
+        self.send_module(job, spec);
         let mut bulk = vec![spec.params.clone()];
         bulk.extend(spec.files.values().cloned());
         let lengths = LoadLengths {

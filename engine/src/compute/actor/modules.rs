@@ -4,8 +4,8 @@
 use super::Actor;
 use crate::child::wire::Command;
 use crate::compute::JobSpec;
-use manyhands_protocol::BlobHash;
-use std::collections::{BTreeMap, VecDeque};
+use manyhands_protocol::{BlobHash, JobId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Modules that stay though no job uses them just now.
 const KEPT: usize = 8;
@@ -20,26 +20,26 @@ fn key(spec: &JobSpec) -> Key {
 /// What the child has.
 #[derive(Debug, Default)]
 pub(super) struct Modules {
-    /// With the number of jobs that use it.
-    sent: BTreeMap<Key, usize>,
+    /// With the jobs that use it.
+    sent: BTreeMap<Key, BTreeSet<JobId>>,
     /// Those that none uses, the one used last at the end.
     idle: VecDeque<Key>,
 }
 
 impl Modules {
     /// A job uses a module from now on; `true` if the child lacks it.
-    fn enter(&mut self, key: Key) -> bool {
+    fn enter(&mut self, key: Key, job: JobId) -> bool {
         let known = self.sent.contains_key(&key);
-        *self.sent.entry(key).or_default() += 1;
+        self.sent.entry(key).or_default().insert(job);
         self.idle.retain(|idle| *idle != key);
         !known
     }
 
-    /// A job uses it no more; what is to go for that.
-    fn leave(&mut self, key: Key) -> Option<Key> {
+    /// A job uses it no more; what is to go for that. Nothing, for a job that has
+    /// not entered since the module failed.
+    fn leave(&mut self, key: Key, job: JobId) -> Option<Key> {
         let jobs = self.sent.get_mut(&key)?;
-        *jobs -= 1;
-        if *jobs == 0 {
+        if jobs.remove(&job) && jobs.is_empty() {
             self.idle.push_back(key);
         }
         if self.idle.len() <= KEPT {
@@ -59,16 +59,16 @@ impl Modules {
 
 impl Actor {
     /// Sends what the child lacks of a job's module.
-    pub(super) fn send_module(&mut self, spec: &JobSpec) {
+    pub(super) fn send_module(&mut self, job: JobId, spec: &JobSpec) {
         let (module, memory) = key(spec);
-        if self.modules.enter((module, memory)) {
+        if self.modules.enter((module, memory), job) {
             let put = Command::PutModule { module, memory };
             self.process.send(&put, vec![spec.wasm.clone()]);
         }
     }
 
-    pub(super) fn release_module(&mut self, spec: &JobSpec) {
-        if let Some(key) = self.modules.leave(key(spec)) {
+    pub(super) fn release_module(&mut self, job: JobId, spec: &JobSpec) {
+        if let Some(key) = self.modules.leave(key(spec), job) {
             self.drop_module(key);
         }
     }
@@ -98,18 +98,38 @@ mod tests {
     #[test]
     fn modules_used_last_stay() {
         let mut modules = Modules::default();
-        assert!(modules.enter(key(0)), "new");
-        assert!(!modules.enter(key(0)), "used by two jobs");
-        assert_eq!(modules.leave(key(0)), None, "one of them is left");
+        let [one, two] = [JobId(1), JobId(2)];
+        assert!(modules.enter(key(0), one), "new");
+        assert!(!modules.enter(key(0), two), "used by two jobs");
+        assert_eq!(modules.leave(key(0), one), None, "one of them is left");
         for other in 1..=KEPT as u8 {
-            assert!(modules.enter(key(other)));
-            assert_eq!(modules.leave(key(other)), None);
+            assert!(modules.enter(key(other), one));
+            assert_eq!(modules.leave(key(other), one), None);
         }
-        assert_eq!(modules.leave(key(0)), Some(key(1)), "not the one in use");
-        assert!(!modules.enter(key(0)), "used last");
-        assert!(modules.enter(key(1)), "gone");
-        assert_eq!(modules.leave(key(1)), None);
+        assert_eq!(
+            modules.leave(key(0), two),
+            Some(key(1)),
+            "not the one in use"
+        );
+        assert!(!modules.enter(key(0), one), "used last");
+        assert!(modules.enter(key(1), one), "gone");
+        assert_eq!(modules.leave(key(1), one), None);
         assert!(modules.failed(key(1)) && !modules.failed(key(1)));
-        assert!(modules.enter(key(1)), "sent anew");
+        assert!(modules.enter(key(1), one), "sent anew");
+    }
+
+    #[test]
+    fn jobs_of_a_module_that_failed_do_not_count_for_the_next() {
+        let mut modules = Modules::default();
+        let [one, two, three] = [JobId(1), JobId(2), JobId(3)];
+        assert!(modules.enter(key(0), one));
+        assert!(!modules.enter(key(0), two));
+        assert!(modules.failed(key(0)));
+        assert!(modules.enter(key(0), three), "sent anew");
+        assert_eq!(modules.leave(key(0), one), None);
+        assert_eq!(modules.leave(key(0), two), None);
+        assert!(modules.idle.is_empty(), "it is in use");
+        assert_eq!(modules.leave(key(0), three), None);
+        assert_eq!(modules.idle.len(), 1);
     }
 }
