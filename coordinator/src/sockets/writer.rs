@@ -99,10 +99,14 @@ impl Writer {
     async fn begin(&mut self, hash: BlobHash) -> Result<(), Ended> {
         let place = match self.app.segments.find(hash) {
             Some(place) => Some(place),
-            None => self.app.blobs.place(hash).await.unwrap_or_else(|error| {
-                tracing::error!(%hash, %error, "a blob cannot be found");
-                None
-            }),
+            None => match self.app.blobs.place(hash).await {
+                Ok(place) => place,
+                Err(error) => {
+                    // This may pass, and says nothing of the blob.
+                    tracing::error!(%hash, %error, "a blob cannot be found");
+                    return self.gone(hash).await;
+                }
+            },
         };
         let Some(place) = place else {
             let why = format!("blob {hash} is not there any more");
@@ -110,8 +114,11 @@ impl Writer {
         };
         if self.sent.contains(&hash) {
             // Asked for twice: its bytes had another hash, as a rule.
-            let found = place.hash().await;
-            if !matches!(found, Ok(found) if found == hash) {
+            let found = match place.hash().await {
+                Ok(found) => found,
+                Err(error) => return self.unreadable(hash, &place, &error).await,
+            };
+            if found != hash {
                 let file = place.file.display();
                 let why = format!("{file} is not what it was when the job was submitted");
                 return self.lost(hash, why).await;
