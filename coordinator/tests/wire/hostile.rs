@@ -6,7 +6,7 @@ use crate::setup::{Running, hello, start, start_with};
 use futures_util::SinkExt;
 use manyhands_protocol::limits::{MAX_FRAME, MAX_PARTIAL};
 use manyhands_protocol::message::{ToCoordinator, ToWorker};
-use manyhands_protocol::{Incarnation, LeaseId, Node};
+use manyhands_protocol::{Incarnation, LeaseId, Node, PROTOCOL_VERSION};
 use tokio_tungstenite::tungstenite::Message;
 
 /// The job still ends right, by another worker.
@@ -29,8 +29,10 @@ async fn a_foreign_version_is_told_so() {
     socket.send(&ToCoordinator::Hello(old)).await;
     assert_eq!(
         socket.refusal().await,
-        "this coordinator speaks version 2 of the protocol, the worker version 9: \
-         use the same release of manyhands on both sides"
+        format!(
+            "this coordinator speaks version {PROTOCOL_VERSION} of the protocol, the worker version 9: \
+             use the same release of manyhands on both sides"
+        )
     );
     running.close().await;
 }
@@ -44,7 +46,8 @@ async fn first_frames_that_are_no_hello() {
         assert_eq!(socket.refusal().await, "the first frame is not a hello");
     }
     let mut socket = running.socket().await;
-    socket.send_raw(vec![0, 2, 0, 9, 9, 9]).await;
+    let [low, high] = PROTOCOL_VERSION.to_le_bytes();
+    socket.send_raw(vec![0, low, high, 9, 9, 9]).await;
     assert_eq!(socket.refusal().await, "not a message of this protocol");
     still_works(&running).await;
     running.close().await;
