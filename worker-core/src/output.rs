@@ -46,7 +46,7 @@ pub enum Output {
         /// Its name.
         hash: BlobHash,
     },
-    /// Have a slot that is idle do this.
+    /// Have a slot do this, after what it was given before.
     Start {
         /// Which slot.
         slot: u16,
@@ -58,7 +58,8 @@ pub enum Output {
         work: Work,
     },
     /// Stop the slot's work soon: at the end of its slice, say. Its outcome does
-    /// not matter any more, but has to come.
+    /// not matter any more, but has to come. What was queued behind it may be
+    /// stopped with it, and is run again.
     Cancel {
         /// Which slot.
         slot: u16,

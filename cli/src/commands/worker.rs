@@ -45,7 +45,8 @@ pub(crate) struct Lend {
     cache: Option<PathBuf>,
 }
 
-/// How long what runs may go on after Ctrl-C: blocks are about a second long.
+/// How long what runs may go on after Ctrl-C: its pieces take a fraction of a
+/// second each, and what has not begun is given back.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The least memory that lets a guest run at all.
