@@ -11,7 +11,7 @@ async fn workers_merge_what_is_large() {
     let job = Job::new("tally", json!({ "tasks": 240, "keys": 20_000 }));
     let cluster = Cluster::start().await;
     let _first = cluster.worker("native-a", 1).await;
-    let mut second = cluster.worker("native-b", 1).await;
+    let second = cluster.worker("native-b", 1).await;
     let running = cluster.run(&job, &[]);
     cluster.until_done(1, 4).await;
     second.signal(Signal::KILL).unwrap();
