@@ -204,7 +204,8 @@ impl Core {
         &mut self,
         now: Micros,
         worker: WorkerId,
-        (lease, answer): (LeaseId, Option<(Node, Partial)>),
+        lease: LeaseId,
+        answer: Option<(Node, &Bytes)>,
     ) -> bool {
         let connection = self.workers.connection(worker);
         if !connection.is_some_and(|connection| self.merging.holds(connection, lease)) {
@@ -213,7 +214,7 @@ impl Core {
         let leased = self.merging.remove(lease).expect("it is held");
         let Leased { job, node, .. } = leased;
         self.tell(now, Event::Heard { worker });
-        let Some((named, partial)) = answer else {
+        let Some((named, merged)) = answer else {
             self.merge_here(job, node, leased.left, leased.right);
             return true;
         };
@@ -227,7 +228,7 @@ impl Core {
         }
         // A copy of the halves is here until the merged one is recorded.
         self.send(worker, &ToWorker::Accepted { lease, node: named });
-        self.merged(now, job, node, Ok(partial.bytes));
+        self.merged(now, job, node, Ok(merged.clone()));
         true
     }
 

@@ -112,7 +112,7 @@ impl Core {
                 failure,
             } => {
                 self.counts.failures += 1;
-                if self.merge_answered(now, worker, (lease, None)) {
+                if self.merge_answered(now, worker, lease, None) {
                     return;
                 }
                 Event::Failed {
@@ -131,7 +131,7 @@ impl Core {
                 }
             }
             FromWorker::Returned { lease } => {
-                if self.merge_answered(now, worker, (lease, None)) {
+                if self.merge_answered(now, worker, lease, None) {
                     return;
                 }
                 Event::Returned { worker, lease }
@@ -179,13 +179,11 @@ impl Core {
         bytes: Bytes,
         cost_us: u64,
     ) {
-        let len = bytes.len() as u64;
-        let partial = Partial { bytes, cost_us };
-        let connection = self.workers.connection(worker);
-        if connection.is_some_and(|connection| self.merging.holds(connection, lease)) {
-            self.merge_answered(now, worker, (lease, Some((node, partial))));
+        if self.merge_answered(now, worker, lease, Some((node, &bytes))) {
             return;
         }
+        let len = bytes.len() as u64;
+        let partial = Partial { bytes, cost_us };
         let event = Event::Partial {
             worker,
             lease,
