@@ -2,10 +2,10 @@
 //! stragglers. Nobody does while something is free, and then the order of ends
 //! that change at every answer is not kept up: it is made when it is asked for.
 
-use crate::leases::Lease;
+use crate::leases::{Lease, Leases};
 use crate::time::Micros;
 use manyhands_protocol::LeaseId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The leases of one job that stand.
 #[derive(Debug, Default)]
@@ -23,10 +23,10 @@ impl Ends {
         self.standing
     }
 
-    /// The lease stands from now on.
-    pub(crate) fn stands(&mut self, id: LeaseId, lease: &mut Lease) {
+    /// The lease stands from now on; its end is to be predicted.
+    pub(crate) fn stands(&mut self, lease: &mut Lease) {
         self.standing += 1;
-        self.changed(id, lease);
+        lease.end = Micros::MAX;
     }
 
     /// The lease's end is another now.
@@ -45,8 +45,8 @@ impl Ends {
     }
 
     /// Forgets what is over, when that is more than stands: to be called now and
-    /// then while leases come and go.
-    pub(crate) fn tidy(&mut self, leases: &mut BTreeMap<LeaseId, Box<Lease>>) {
+    /// then while ends change.
+    pub(crate) fn tidy(&mut self, leases: &mut Leases) {
         if self.unsorted.len() < 2 * self.standing + 64 {
             return;
         }
@@ -59,8 +59,8 @@ impl Ends {
         });
     }
 
-    /// Puts all in order.
-    pub(crate) fn sort(&mut self, leases: &mut BTreeMap<LeaseId, Box<Lease>>) {
+    /// Puts all in order, once all have been predicted.
+    pub(crate) fn sort(&mut self, leases: &mut Leases) {
         // Made in one go, a set takes a fraction of the time.
         let mut fresh = Vec::new();
         for id in self.unsorted.drain(..) {

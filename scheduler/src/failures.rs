@@ -84,8 +84,8 @@ impl<P> Scheduler<P> {
         }
         let other = self.workers.iter().any(|(other, worker)| {
             worker.slots_for(job.need()) > 0
-                && !job.unfit.contains_key(other)
-                && !attempts.workers.contains_key(other)
+                && !job.unfit.contains_key(&other)
+                && !attempts.workers.contains_key(&other)
         });
         other.then_some(attempts.last)
     }

@@ -65,7 +65,7 @@ impl<P> Scheduler<P> {
         // The nearest to being able says what is lacking.
         let workers = self.workers.iter();
         let workers = workers.filter(|(_, worker)| worker.connected());
-        let all = workers.map(|(id, worker)| lack(job, *id, worker));
+        let all = workers.map(|(id, worker)| lack(job, id, worker));
         Some(all.max_by_key(|why| rank(*why)).unwrap_or(Waiting::Worker))
     }
 
@@ -96,16 +96,18 @@ impl<P> Scheduler<P> {
     /// Who has given the job how much, by worker id; empty for an unknown job.
     #[must_use]
     pub fn contributions(&self, job: JobId) -> Vec<Contribution> {
-        let members = self.jobs.get(&job).into_iter().flat_map(|job| &job.members);
+        let job = self.jobs.get(&job).into_iter();
+        let members = job.flat_map(|job| job.members.iter());
         let given = members.filter(|(_, member)| member.blocks > 0);
+        let given = given.map(|(worker, member)| Contribution {
+            worker,
+            blocks: member.blocks,
+            tasks: member.tasks,
+            busy_us: member.busy_us,
+        });
+        let mut given: Vec<Contribution> = given.collect();
+        given.sort_unstable_by_key(|given| given.worker);
         given
-            .map(|(worker, member)| Contribution {
-                worker: *worker,
-                blocks: member.blocks,
-                tasks: member.tasks,
-                busy_us: member.busy_us,
-            })
-            .collect()
     }
 
     /// A worker's counts; `None` once its session is over: it cannot resume.
@@ -142,12 +144,12 @@ impl<P> Scheduler<P> {
 
     /// All workers with a session, by id.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        self.workers.keys().copied()
+        self.workers.ids().into_iter()
     }
 
     /// All jobs that were not removed, by id.
     pub fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
-        self.jobs.keys().copied()
+        self.jobs.ids().into_iter()
     }
 }
 

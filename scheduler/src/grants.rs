@@ -6,16 +6,12 @@ use crate::fairness::stride;
 use crate::leases::Lease;
 use crate::scheduler::Scheduler;
 use crate::sizing::{Situation, block_tasks, duration_us, target_us};
-use crate::time::Micros;
-use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
+use manyhands_protocol::{JobId, Node, WorkerId};
 use std::collections::BTreeSet;
 
 /// The most leases that a worker holds which has handed nothing in yet: it may be
 /// gone as soon as it came.
 const UNTRIED: usize = 8;
-
-/// A queue no longer than this is predicted anew at each change.
-const PREDICTED: usize = 16;
 
 /// How many suspects a worker may step over that another is to try.
 const SUSPECTS_SEEN: usize = 64;
@@ -90,7 +86,7 @@ impl<P> Scheduler<P> {
         if self.hold {
             // Whatever it has: all are looked at when the hold ends.
             self.is_hungry(id);
-            self.predict(id);
+            self.outdate(id);
             return;
         }
         while self.wants_more(id) {
@@ -99,7 +95,7 @@ impl<P> Scheduler<P> {
                 break;
             }
         }
-        self.predict(id);
+        self.outdate(id);
     }
 
     /// Whether a slot idles, or would before another grant could arrive.
@@ -251,13 +247,12 @@ impl<P> Scheduler<P> {
             job.blocks.lease(lease.node, lease_id);
         }
         job.pass += stride(lease.charged, job.spec.weight);
-        job.ends.stands(lease_id, &mut lease);
-        job.members.entry(id).or_default();
+        job.ends.stands(&mut lease);
+        job.members.get_or_default(id);
         let watched = !lease.idle_before;
         worker.enqueue(lease_id, &lease);
         worker.known.insert(job_id);
         self.leases.insert(lease_id, Box::new(lease));
-        job.ends.tidy(&mut self.leases);
         actions.push(Action::Grant {
             worker: id,
             lease: lease_id,
@@ -269,45 +264,5 @@ impl<P> Scheduler<P> {
             self.arm(id);
         }
         self.ping_again(id, actions);
-    }
-
-    /// Predicts when the worker's leases will end. To do so for all of a long
-    /// queue at each answer would cost more than all else: then only the newest
-    /// are predicted, and the others anew when a fourth of them has changed.
-    pub(crate) fn predict(&mut self, id: WorkerId) {
-        let worker = self.workers.get_mut(&id).expect("a worker to predict for");
-        worker.stale = worker.stale.saturating_add(1);
-        let all = worker.queue.len() <= PREDICTED || worker.stale >= worker.queue.len() / 4;
-        let (from, mut at) = if all {
-            worker.stale = 0;
-            (0, worker.answered)
-        } else {
-            let is_new = |lease_id: &&LeaseId| self.leases[lease_id].end == Micros::MAX;
-            let new = worker.queue.iter().rev().take_while(is_new).count();
-            let from = worker.queue.len() - new;
-            let before = from.checked_sub(1).map(|at| worker.queue[at]);
-            let before = before.map(|lease_id| self.leases[&lease_id].end);
-            let before = before.map(|end| Micros(end.0.saturating_sub(worker.round_trip)));
-            (from, before.unwrap_or(worker.answered))
-        };
-        for lease_id in &worker.queue[from..] {
-            let lease = self.leases.get_mut(lease_id).expect("a worker's lease");
-            let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
-            let slots = worker.slots_for(job.need());
-            at = at.max(lease.granted);
-            let end = match job.worker_rate(id, slots) {
-                Some(rate) => {
-                    let left = lease.tasks - lease.handed_tasks();
-                    let end = at + duration_us(left, slots, rate) + worker.round_trip;
-                    at = at + (left as f64 / rate) as u64;
-                    end
-                }
-                None => lease.granted + self.config.patience_us,
-            };
-            if end != lease.end {
-                lease.end = end;
-                job.ends.changed(*lease_id, lease);
-            }
-        }
     }
 }

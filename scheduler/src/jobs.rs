@@ -8,6 +8,7 @@ use crate::ends::Ends;
 use crate::event::JobSpec;
 use crate::fairness::{Need, Pass};
 use crate::sizing::Speed;
+use crate::table::Table;
 use crate::time::Micros;
 use crate::view::Phase;
 use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, WorkerId};
@@ -62,7 +63,7 @@ pub(crate) struct Job<P> {
     pub(crate) phase: Phase,
     pub(crate) blocks: Blocks,
     pub(crate) assembly: Assembly<P>,
-    pub(crate) members: BTreeMap<WorkerId, Member>,
+    pub(crate) members: Table<WorkerId, Member>,
     /// Speed of all members that are here, in tasks a microsecond.
     rate: f64,
     /// Their slots.
@@ -97,7 +98,7 @@ impl<P> Job<P> {
             phase: Phase::Running,
             blocks: Blocks::new(spec.tree, prefix),
             assembly: Assembly::new(spec.tree, spec.merge, prefix),
-            members: BTreeMap::new(),
+            members: Table::default(),
             rate: 0.0,
             rated_slots: 0,
             unfit: BTreeMap::new(),

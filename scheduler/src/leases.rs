@@ -1,8 +1,12 @@
 //! One lease: a block in the hands of a worker.
 
 use crate::buddy::NodeSet;
+use crate::table::Table;
 use crate::time::Micros;
-use manyhands_protocol::{JobId, Node, Tree, WorkerId};
+use manyhands_protocol::{JobId, LeaseId, Node, Tree, WorkerId};
+
+/// Boxed, as half of a table's room is empty.
+pub(crate) type Leases = Table<LeaseId, Box<Lease>>;
 
 #[derive(Debug)]
 pub(crate) struct Lease {

@@ -19,6 +19,7 @@ mod jobs;
 mod leases;
 mod lifecycle;
 mod presence;
+mod prediction;
 mod pulse;
 mod quarantine;
 mod restore;
@@ -26,6 +27,7 @@ mod results;
 mod scheduler;
 mod sizing;
 mod stragglers;
+mod table;
 #[cfg(test)]
 mod tests;
 mod time;

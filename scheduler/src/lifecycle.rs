@@ -6,7 +6,6 @@ use crate::jobs::{Job, Place};
 use crate::scheduler::Scheduler;
 use crate::view::Phase;
 use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, WorkerId};
-use std::collections::btree_map::Entry;
 
 impl<P> Scheduler<P> {
     pub(crate) fn job_submitted(&mut self, id: JobId, spec: JobSpec, actions: &mut Vec<Action<P>>) {
@@ -20,16 +19,15 @@ impl<P> Scheduler<P> {
 
     /// A new job, of which the tasks before `prefix` are done.
     pub(crate) fn admit(&mut self, id: JobId, spec: JobSpec, prefix: u64) -> &mut Job<P> {
-        let Entry::Vacant(entry) = self.jobs.entry(id) else {
-            panic!("job {id} was submitted twice");
-        };
-        let job = entry.insert(Job::new(id, spec, prefix, self.served));
+        let job = Job::new(id, spec, prefix, self.served);
         let need = job.need();
+        let before = self.jobs.insert(id, job);
+        assert!(before.is_none(), "job {id} was submitted twice");
         let workers = self.workers.values();
         let slots = || workers.map(|worker| u64::from(worker.slots_for(need)));
         let supply = self.supply.entry(need);
         supply.or_insert_with(|| (0, slots().sum())).0 += 1;
-        job
+        self.jobs.get_mut(&id).expect("just admitted")
     }
 
     /// Slots that the job may have.
@@ -86,6 +84,9 @@ impl<P> Scheduler<P> {
 
     /// The job is over: nothing of it is out any more.
     pub(crate) fn end_job(&mut self, id: JobId, phase: Phase, actions: &mut Vec<Action<P>>) {
+        if self.jobs[&id].ends.len() > 0 {
+            self.predict_all();
+        }
         let job = self.jobs.get_mut(&id).expect("a job that ends was there");
         assert_eq!(job.phase, Phase::Running, "job {id} ended twice");
         if phase == Phase::Done {
@@ -110,13 +111,12 @@ impl<P> Scheduler<P> {
             }
             self.touched.insert(lease.worker);
         }
-        for member in job.members.keys() {
+        for worker in job.members.ids() {
             // One that is away hears of it when it is back.
-            if let Some(worker) = self.workers.get_mut(member)
-                && worker.connected()
-                && worker.known.remove(&id)
+            if let Some(member) = self.workers.get_mut(&worker)
+                && member.connected()
+                && member.known.remove(&id)
             {
-                let worker = *member;
                 actions.push(Action::Forget { worker, job: id });
             }
         }

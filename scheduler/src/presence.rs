@@ -5,7 +5,6 @@ use crate::scheduler::Scheduler;
 use crate::workers::{Link, Worker};
 use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
 
 impl<P> Scheduler<P> {
     pub(crate) fn worker_joined(
@@ -19,15 +18,14 @@ impl<P> Scheduler<P> {
             self.expel(id, reason, actions);
             return;
         }
-        let Entry::Vacant(entry) = self.workers.entry(id) else {
-            panic!("worker {id} joined twice");
-        };
-        let worker = entry.insert(Worker::new(self.now, capacity, &self.config));
+        let worker = Worker::new(self.now, capacity, &self.config);
         for (need, (_, slots)) in &mut self.supply {
             *slots += u64::from(worker.slots_for(*need));
         }
         let (one, slots) = worker.in_crew();
         self.crew = (self.crew.0 + one, self.crew.1 + slots);
+        let before = self.workers.insert(id, worker);
+        assert!(before.is_none(), "worker {id} joined twice");
         self.touched.insert(id);
         self.arm(id);
         self.ping_anew(id, actions);
@@ -128,11 +126,12 @@ impl<P> Scheduler<P> {
         }
         lease.stands = true;
         job.former.remove(&lease_id);
-        job.ends.stands(lease_id, lease);
+        job.ends.stands(lease);
         let worker = self.workers.get_mut(&id).expect("it has just resumed");
         worker.former.remove(&lease_id);
         worker.enqueue(lease_id, lease);
         let job = lease.job;
+        self.outdate(id);
         self.requeue(job);
     }
 
@@ -167,6 +166,7 @@ impl<P> Scheduler<P> {
         self.touched.remove(&id);
         self.hungry.remove(&id);
         self.idle.remove(&id);
+        self.forget_outdated();
         for job in self.disowned.clone() {
             let job = self.jobs.get_mut(&job).expect("a running job");
             job.forget_unfit(id);

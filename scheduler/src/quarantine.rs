@@ -152,8 +152,7 @@ impl<P> Scheduler<P> {
 
     /// The job has failed: its failures were no worker's fault.
     pub(crate) fn acquit_members(&mut self, job: JobId) {
-        let members: Vec<WorkerId> = self.jobs[&job].members.keys().copied().collect();
-        for id in members {
+        for id in self.jobs[&job].members.ids() {
             if let Some(worker) = self.workers.get_mut(&id)
                 && worker.conduct.acquit(job)
             {

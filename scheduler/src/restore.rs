@@ -85,7 +85,7 @@ impl<P> Scheduler<P> {
         }
         // A paused worker is not looked at for grants, and its leases would
         // never be overdue.
-        self.predict(id);
+        self.outdate(id);
         let worker = id;
         actions.extend(over.into_iter().map(|job| Action::Forget { worker, job }));
     }
@@ -104,7 +104,7 @@ impl<P> Scheduler<P> {
         let mut lease = Lease::new(id, job_id, tree, tree.canonical(node), self.now);
         (lease.adopted, lease.stands, lease.outstanding) = (true, false, 0);
         job.former.insert(lease_id);
-        job.members.entry(id).or_default();
+        job.members.get_or_default(id);
         worker.former.insert(lease_id);
         worker.known.insert(job_id);
         self.leases.insert(lease_id, Box::new(lease));

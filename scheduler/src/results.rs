@@ -145,7 +145,7 @@ impl<P> Scheduler<P> {
         assert!(fresh > 0, "a partial that adds nothing was used");
         job.count_output(job.spec.tree.len(node), len);
         job.answered = Some(self.now);
-        let member = job.members.entry(from).or_default();
+        let member = job.members.get_or_default(from);
         member.blocks += 1;
         member.tasks += fresh;
         member.busy_us = member.busy_us.saturating_add(busy_us);
@@ -201,7 +201,7 @@ impl<P> Scheduler<P> {
         lease.spent = lease.spent.saturating_add(elapsed * u64::from(slots));
         let half_life = target_us(&self.config, worker.capacity.engine);
         let slots = worker.slots_for(job.need());
-        let member = job.members.entry(id).or_default();
+        let member = job.members.get_or_default(id);
         member.speed.measured(tasks, elapsed, half_life);
         job.count_speed(id, slots);
     }

@@ -5,7 +5,8 @@ use crate::config::Config;
 use crate::event::{Action, Event};
 use crate::fairness::{Need, Pass, Queue};
 use crate::jobs::Job;
-use crate::leases::Lease;
+use crate::leases::Leases;
+use crate::table::Table;
 use crate::time::Micros;
 use crate::workers::Worker;
 use manyhands_protocol::{JobId, LeaseId, WorkerId};
@@ -70,13 +71,12 @@ pub struct Scheduler<P> {
     pub(crate) config: Config,
     /// The time of the event being handled.
     pub(crate) now: Micros,
-    pub(crate) jobs: BTreeMap<JobId, Job<P>>,
-    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) jobs: Table<JobId, Job<P>>,
+    pub(crate) workers: Table<WorkerId, Worker>,
     /// Those that are connected, and their slots.
     pub(crate) crew: (u64, u64),
-    /// Those that a worker may still answer. Boxed, as half of a map's room is
-    /// empty.
-    pub(crate) leases: BTreeMap<LeaseId, Box<Lease>>,
+    /// Those that a worker may still answer.
+    pub(crate) leases: Leases,
     pub(crate) next_lease: LeaseId,
     /// Jobs with a block to hand out.
     pub(crate) ready: Queue,
@@ -97,6 +97,8 @@ pub struct Scheduler<P> {
     pub(crate) idle: BTreeSet<WorkerId>,
     /// Workers to look at before this event ends.
     pub(crate) touched: BTreeSet<WorkerId>,
+    /// Workers whose leases' ends are to be predicted anew, and some that are gone.
+    pub(crate) outdated: Vec<WorkerId>,
     /// Workers that were taken for lost and have just been heard.
     pub(crate) found: Vec<WorkerId>,
     /// Whether there may be something for the hungry.
@@ -124,10 +126,10 @@ impl<P> Scheduler<P> {
         Self {
             config,
             now: Micros(0),
-            jobs: BTreeMap::new(),
-            workers: BTreeMap::new(),
+            jobs: Table::default(),
+            workers: Table::default(),
             crew: (0, 0),
-            leases: BTreeMap::new(),
+            leases: Leases::default(),
             next_lease,
             ready: Queue::default(),
             tail: Queue::default(),
@@ -138,6 +140,7 @@ impl<P> Scheduler<P> {
             hungry: BTreeSet::new(),
             idle: BTreeSet::new(),
             touched: BTreeSet::new(),
+            outdated: Vec::new(),
             found: Vec::new(),
             news: false,
             rescue_at: None,

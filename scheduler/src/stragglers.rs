@@ -42,10 +42,11 @@ impl<P> Scheduler<P> {
             return;
         }
         for _ in 0..LEASES_SEEN {
+            self.predict_all();
             if !self.idles_soon(id) || !self.rescue_once(id, actions) {
                 break;
             }
-            self.predict(id);
+            self.outdate(id);
         }
     }
 

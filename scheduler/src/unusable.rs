@@ -64,7 +64,7 @@ impl<P> Scheduler<P> {
         let need = job.need();
         job.unfit.len() >= attempts
             && !self.workers.iter().any(|(id, worker)| {
-                worker.present() && need.fits(&worker.capacity) && !job.unfit.contains_key(id)
+                worker.present() && need.fits(&worker.capacity) && !job.unfit.contains_key(&id)
             })
     }
 }

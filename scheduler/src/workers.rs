@@ -50,6 +50,8 @@ pub(crate) struct Worker {
     pub(crate) load: Vec<Load>,
     /// Changes since the ends of the whole queue were predicted.
     pub(crate) stale: usize,
+    /// Whether the scheduler has noted that its leases are to be predicted.
+    pub(crate) outdated: bool,
     /// Leases whose block was taken away, but which the worker may still
     /// answer.
     pub(crate) former: BTreeSet<LeaseId>,
@@ -79,6 +81,7 @@ impl Worker {
             queue: Vec::new(),
             load: Vec::new(),
             stale: 0,
+            outdated: false,
             former: BTreeSet::new(),
             known: BTreeSet::new(),
             answered: now,
