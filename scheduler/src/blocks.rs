@@ -5,6 +5,7 @@ use crate::buddy::{NodeSet, around};
 use crate::holders::Holders;
 use manyhands_protocol::{LeaseId, Node, Tree};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// A node that is leased out, as a whole, to each of its holders.
 #[derive(Clone, Debug)]
@@ -93,12 +94,15 @@ impl Blocks {
 
     /// Whether some task of `node` is not done.
     pub(crate) fn lacks(&self, node: Node) -> bool {
-        self.free.touches(node) || self.suspects.touches(node) || self.pieces(node).next().is_some()
+        // What is handed in is a piece, as a rule.
+        let piece = self.out.get(&node.first());
+        piece.is_some_and(|piece| piece.level == node.level())
+            || self.free.touches(node) || self.suspects.touches(node) || self.pieces(node).next().is_some()
     }
 
     /// Leases a free node out.
     pub(crate) fn lease(&mut self, node: Node, lease: LeaseId) {
-        let suspect = self.suspects.covering(node).is_some();
+        let suspect = self.suspects.tasks() > 0 && self.suspects.covering(node).is_some();
         if suspect {
             self.suspects.take(node);
         } else {
@@ -166,22 +170,36 @@ impl Blocks {
         })
     }
 
-    /// The tasks of `node` are done. Gives how many were not before, and which
-    /// holders have how many tasks less to do.
-    pub(crate) fn complete(&mut self, node: Node) -> (u64, Vec<(LeaseId, u64)>) {
-        self.isolate(node);
-        let mut fresh = self.free.take_within(node) + self.suspects.take_within(node);
-        let mut relieved = Vec::new();
-        while let Some(first) = self.first_piece_in(node) {
-            let piece = self.out.remove(&first).expect("just found");
-            let tasks = self.tree.len(piece.node(first));
-            self.out_tasks -= tasks;
-            fresh += tasks;
-            relieved.extend(piece.holders.iter().map(|holder| (*holder, tasks)));
-        }
+    /// The tasks of `node`, canonical, are done. Gives how many were not before;
+    /// appends which holders have how many tasks less to do.
+    pub(crate) fn complete(&mut self, node: Node, relieved: &mut Vec<(LeaseId, u64)>) -> u64 {
+        let fresh = self.complete_piece(node, relieved).unwrap_or_else(|| {
+            self.isolate(node);
+            let mut fresh = self.free.take_within(node) + self.suspects.take_within(node);
+            while let Some(piece) = self.first_piece_in(node) {
+                fresh += self.complete_piece(piece, relieved).expect("just found");
+            }
+            fresh
+        });
         self.done += fresh;
         self.check();
-        (fresh, relieved)
+        fresh
+    }
+
+    /// Takes a piece out that is just `node`, if there is one: then nothing else
+    /// is in it. Gives its tasks.
+    fn complete_piece(&mut self, node: Node, relieved: &mut Vec<(LeaseId, u64)>) -> Option<u64> {
+        let Entry::Occupied(entry) = self.out.entry(node.first()) else {
+            return None;
+        };
+        if entry.get().level != node.level() {
+            return None;
+        }
+        let piece = entry.remove();
+        let tasks = self.tree.len(node);
+        self.out_tasks -= tasks;
+        relieved.extend(piece.holders.iter().map(|holder| (*holder, tasks)));
+        Some(tasks)
     }
 
     /// Forgets what is free and out: the job is over.
@@ -235,9 +253,9 @@ impl Blocks {
         let piece = self.out.remove(&first).expect("just found");
         let whole = piece.node(first);
         self.out_tasks -= self.tree.len(whole);
-        for part in around(self.tree, whole, node) {
+        around(self.tree, whole, node, |part| {
             self.put_out(part, piece.suspect, piece.holders.clone());
-        }
+        });
         self.put_out(node, piece.suspect, piece.holders);
     }
 
@@ -261,9 +279,9 @@ impl Blocks {
         (larger && whole.contains(node)).then_some(*first)
     }
 
-    fn first_piece_in(&self, node: Node) -> Option<u64> {
-        let (first, _) = self.out.range(self.tree.range(node)).next()?;
-        Some(*first)
+    fn first_piece_in(&self, node: Node) -> Option<Node> {
+        let (first, piece) = self.out.range(self.tree.range(node)).next()?;
+        Some(piece.node(*first))
     }
 
     /// Every task is free, out or done: cheap enough for every change.
@@ -314,6 +332,12 @@ mod tests {
         Node::new(level, index).unwrap()
     }
 
+    /// What is fresh, and who is relieved.
+    fn complete(blocks: &mut Blocks, node: Node) -> (u64, Vec<(LeaseId, u64)>) {
+        let mut relieved = Vec::new();
+        (blocks.complete(node, &mut relieved), relieved)
+    }
+
     fn lease(counter: u64) -> LeaseId {
         LeaseId {
             incarnation: Incarnation(1),
@@ -327,13 +351,13 @@ mod tests {
         blocks.lease(node(3, 0), lease(1));
         blocks.duplicate(node(1, 1), lease(2));
         let relieved = vec![(lease(1), 2), (lease(2), 2)];
-        assert_eq!(blocks.complete(node(1, 1)), (2, relieved));
-        assert_eq!(blocks.complete(node(1, 1)), (0, vec![]));
+        assert_eq!(complete(&mut blocks, node(1, 1)), (2, relieved));
+        assert_eq!(complete(&mut blocks, node(1, 1)), (0, vec![]));
         assert_eq!(blocks.release(node(3, 0), lease(1)), (6, 6));
         assert_eq!(blocks.free_tasks(), 9);
         assert_eq!(blocks.lease_again(node(3, 0), lease(3)), 6);
         let relieved = vec![(lease(3), 2), (lease(3), 4)];
-        assert_eq!(blocks.complete(node(3, 0)), (6, relieved));
+        assert_eq!(complete(&mut blocks, node(3, 0)), (6, relieved));
         blocks.assert_consistent();
     }
 
@@ -356,7 +380,7 @@ mod tests {
     fn a_late_answer_makes_a_hole_in_what_is_free() {
         let mut blocks = Blocks::new(Tree::new(8).unwrap(), 0);
         assert!(blocks.lacks(node(1, 2)));
-        assert_eq!(blocks.complete(node(1, 2)), (2, vec![]));
+        assert_eq!(complete(&mut blocks, node(1, 2)), (2, vec![]));
         assert!(!blocks.lacks(node(1, 2)));
         assert!(blocks.lacks(node(3, 0)));
         assert_eq!((blocks.free_tasks(), blocks.done()), (6, 2));

@@ -89,13 +89,14 @@ impl NodeSet {
     pub(crate) fn take(&mut self, node: Node) {
         let whole = self.covering(node).expect("a node of the set");
         self.remove_member(whole);
-        for rest in around(self.tree, whole, node) {
-            self.insert_apart(rest);
-        }
+        around(self.tree, whole, node, |rest| self.insert_apart(rest));
     }
 
     /// Removes whatever the set shares with `node`; gives the number of tasks.
     pub(crate) fn take_within(&mut self, node: Node) -> u64 {
+        if self.tasks == 0 {
+            return 0;
+        }
         if self.covering(node).is_some() {
             self.take(node);
             return self.tree.len(node);
@@ -112,6 +113,11 @@ impl NodeSet {
     /// many and lies as far left as it can without being much smaller.
     pub(crate) fn pick(&self, wanted: u64) -> Option<Node> {
         let level = wanted.max(1).ilog2().saturating_sub(2) as usize;
+        let first = self.first()?;
+        if usize::from(first.level()) >= level {
+            // Nearly always: nodes go out from left to right.
+            return Some(leftmost(self.tree, first, wanted));
+        }
         let firsts = |levels: &[BTreeSet<u64>]| {
             let firsts = levels.iter().filter_map(BTreeSet::first);
             firsts.min().copied()
@@ -119,8 +125,8 @@ impl NodeSet {
         let (small, large) = self.by_level.split_at(level.min(self.by_level.len()));
         // Nothing large enough: the largest there is.
         let largest = || small.iter().rev().find_map(BTreeSet::first).copied();
-        let first = firsts(large).or_else(largest)?;
-        Some(leftmost(self.tree, self.by_first[&first], wanted))
+        let at = firsts(large).or_else(largest)?;
+        Some(leftmost(self.tree, self.by_first[&at], wanted))
     }
 
     fn remove_member(&mut self, node: Node) -> bool {
@@ -142,25 +148,24 @@ pub(crate) fn leftmost(tree: Tree, mut node: Node, wanted: u64) -> Node {
     tree.canonical(node)
 }
 
-/// The nodes that are left of `whole` without `part`, at most one a level.
-pub(crate) fn around(tree: Tree, whole: Node, part: Node) -> Vec<Node> {
-    let mut rest = Vec::new();
+/// Gives the nodes that are left of `whole` without `part`, at most one a level.
+pub(crate) fn around(tree: Tree, whole: Node, part: Node, mut rest: impl FnMut(Node)) {
+    let tasks = tree.len(part);
     let mut at = whole;
-    while tree.len(at) > tree.len(part) {
+    while tree.len(at) > tasks {
         let (left, right) = tree.halves(at).expect("larger than its part");
         at = match right {
             Some(right) if right.first() <= part.first() => {
-                rest.push(left);
+                rest(left);
                 right
             }
             Some(right) => {
-                rest.push(right);
+                rest(right);
                 left
             }
             None => left,
         };
     }
-    rest
 }
 
 #[cfg(test)]

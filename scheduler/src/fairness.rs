@@ -66,6 +66,13 @@ impl Queue {
         }
     }
 
+    /// As to remove a job and to insert it with another pass.
+    pub(crate) fn shift(&mut self, need: Need, job: JobId, from: Pass, to: Pass) {
+        let lane = self.lanes.get_mut(&need).expect("a queued job has a lane");
+        assert!(lane.remove(&(from, job)), "job {job} was not queued");
+        lane.insert((to, job));
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }

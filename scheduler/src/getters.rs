@@ -114,7 +114,7 @@ impl<P> Scheduler<P> {
     #[must_use]
     pub fn worker(&self, worker: WorkerId) -> Option<WorkerProgress> {
         let worker = self.workers.get(&worker)?;
-        let oldest = worker.queue.first().map(|lease| &self.leases[lease]);
+        let oldest = worker.queue.front().map(|lease| &self.leases[lease]);
         Some(WorkerProgress {
             connected: worker.connected(),
             slots: worker.capacity.slots,

@@ -3,8 +3,10 @@
 use crate::event::{Action, JobSpec};
 use crate::fairness::stride;
 use crate::jobs::{Job, Place};
+use crate::leases::Lease;
 use crate::scheduler::Scheduler;
 use crate::view::Phase;
+use crate::workers::Worker;
 use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, WorkerId};
 
 impl<P> Scheduler<P> {
@@ -138,34 +140,32 @@ impl<P> Scheduler<P> {
         if !lease.stands {
             return 0;
         }
-        lease.stands = false;
-        let outstanding = std::mem::take(&mut lease.outstanding);
         let worker = self.workers.get_mut(&lease.worker);
         let worker = worker.expect("a lease has a worker");
-        worker.dequeue(lease_id, lease);
-        worker.former.insert(lease_id);
         let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
-        job.ends.falls(lease_id, lease);
+        let freed = fall(lease_id, lease, worker, job);
+        worker.former.insert(lease_id);
         job.former.insert(lease_id);
-        let (given, freed) = job.blocks.release(lease.node, lease_id);
-        assert_eq!(given, outstanding, "a lease lost count of its tasks");
         self.news |= freed > 0;
         freed
     }
 
     /// The worker has nothing more to say of the lease, or may not.
     pub(crate) fn end_lease(&mut self, lease_id: LeaseId) {
-        self.detach(lease_id);
-        let lease = self.leases.remove(&lease_id).expect("a lease");
+        let mut lease = self.leases.remove(&lease_id).expect("a lease");
+        let worker = self.workers.get_mut(&lease.worker);
+        let worker = worker.expect("a lease has a worker");
         let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
-        job.former.remove(&lease_id);
+        if lease.stands {
+            self.news |= fall(lease_id, &mut lease, worker, job) > 0;
+        } else {
+            worker.former.remove(&lease_id);
+            job.former.remove(&lease_id);
+        }
         // The guess made at the grant gives way to what it has really taken.
         let spent = stride(lease.spent, job.spec.weight);
         let charged = stride(lease.charged, job.spec.weight);
         job.pass = job.pass.saturating_sub(charged) + spent;
-        let worker = self.workers.get_mut(&lease.worker);
-        let worker = worker.expect("a lease has a worker");
-        worker.former.remove(&lease_id);
         self.requeue(lease.job);
     }
 
@@ -208,6 +208,9 @@ impl<P> Scheduler<P> {
         let need = job.need();
         let weight = u64::from(job.spec.weight.max(1));
         job.place = place;
+        if let (Place::Ready(from), Place::Ready(to)) = (before, place) {
+            return self.ready.shift(need, id, from, to);
+        }
         match before {
             Place::Ready(pass) => self.ready.remove(need, pass, id),
             Place::Tail(pass) => self.tail.remove(need, pass, id),
@@ -219,4 +222,18 @@ impl<P> Scheduler<P> {
             Place::Nowhere => self.active_weight -= weight,
         }
     }
+}
+
+/// A lease that stood stands no more. Gives the number of tasks that are free now.
+fn fall<P>(id: LeaseId, lease: &mut Lease, worker: &mut Worker, job: &mut Job<P>) -> u64 {
+    lease.stands = false;
+    worker.dequeue(id, lease);
+    job.ends.falls(id, lease);
+    let outstanding = std::mem::take(&mut lease.outstanding);
+    if outstanding == 0 {
+        return 0;
+    }
+    let (given, freed) = job.blocks.release(lease.node, id);
+    assert_eq!(given, outstanding, "a lease lost count of its tasks");
+    freed
 }

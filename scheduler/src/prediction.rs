@@ -57,7 +57,7 @@ impl<P> Scheduler<P> {
             let before = before.map(|end| Micros(end.0.saturating_sub(worker.round_trip)));
             (from, before.unwrap_or(worker.answered))
         };
-        for lease_id in &worker.queue[from..] {
+        for lease_id in worker.queue.range(from..) {
             let lease = self.leases.get_mut(lease_id).expect("a worker's lease");
             let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
             let slots = worker.slots_for(job.need());

@@ -37,7 +37,7 @@ impl<P> Scheduler<P> {
                 tree.has(node) && tree.canonical(node) == node,
                 "job {id} has no {node:?}"
             );
-            let (fresh, _) = job.blocks.complete(node);
+            let fresh = job.blocks.complete(node, &mut Vec::new());
             assert_eq!(fresh, tree.len(node), "{node:?} of job {id} is there twice");
             job.count_output(fresh, len);
             complete = job.assembly.insert(id, node, partial, len, actions);

@@ -141,7 +141,8 @@ impl<P> Scheduler<P> {
         let lease = &self.leases[&lease_id];
         let (from, job) = (lease.worker, lease.job);
         let job = self.jobs.get_mut(&job).expect("a lease has a job");
-        let (fresh, relieved) = job.blocks.complete(node);
+        let mut relieved = std::mem::take(&mut self.relieved);
+        let fresh = job.blocks.complete(node, &mut relieved);
         assert!(fresh > 0, "a partial that adds nothing was used");
         job.count_output(job.spec.tree.len(node), len);
         job.answered = Some(self.now);
@@ -154,13 +155,14 @@ impl<P> Scheduler<P> {
         worker.blocks += 1;
         worker.tasks += fresh;
         let complete = job.assembly.insert(job.id, node, partial, len, actions);
-        for (holder, tasks) in relieved {
+        for (holder, tasks) in relieved.drain(..) {
             let lease = self.leases.get_mut(&holder).expect("a holder is a lease");
             lease.outstanding -= tasks;
             if lease.outstanding == 0 && holder != lease_id && !complete {
                 self.take_away(holder, actions);
             }
         }
+        self.relieved = relieved;
         complete
     }
 

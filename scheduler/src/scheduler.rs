@@ -99,6 +99,8 @@ pub struct Scheduler<P> {
     pub(crate) touched: BTreeSet<WorkerId>,
     /// Workers whose leases' ends are to be predicted anew, and some that are gone.
     pub(crate) outdated: Vec<WorkerId>,
+    /// Room for what a partial relieves.
+    pub(crate) relieved: Vec<(LeaseId, u64)>,
     /// Workers that were taken for lost and have just been heard.
     pub(crate) found: Vec<WorkerId>,
     /// Whether there may be something for the hungry.
@@ -141,6 +143,7 @@ impl<P> Scheduler<P> {
             idle: BTreeSet::new(),
             touched: BTreeSet::new(),
             outdated: Vec::new(),
+            relieved: Vec::new(),
             found: Vec::new(),
             news: false,
             rescue_at: None,

@@ -9,7 +9,7 @@ use crate::pulse::Pulse;
 use crate::quarantine::Conduct;
 use crate::time::Micros;
 use manyhands_protocol::{JobId, LeaseId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Whether a worker can be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct Worker {
     /// Its entry among the scheduler's timers.
     pub(crate) wake: Option<Micros>,
     /// Leases that stand, in the order granted: that of their ids.
-    pub(crate) queue: Vec<LeaseId>,
+    pub(crate) queue: VecDeque<LeaseId>,
     /// The queue's sums, so that nobody needs to walk through it.
     pub(crate) load: Vec<Load>,
     /// Changes since the ends of the whole queue were predicted.
@@ -78,7 +78,7 @@ impl Worker {
             link: Link::Connected,
             heard: now,
             wake: None,
-            queue: Vec::new(),
+            queue: VecDeque::new(),
             load: Vec::new(),
             stale: 0,
             outdated: false,

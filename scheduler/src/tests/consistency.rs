@@ -109,7 +109,7 @@ impl<P> Scheduler<P> {
                 assert!(!self.jobs[&lease.job].unfit.contains_key(&id));
                 left += lease.left();
             }
-            assert!(worker.queue.is_sorted());
+            assert!(worker.queue.iter().is_sorted());
             assert_eq!(worker.load.iter().map(|load| load.left).sum::<u64>(), left);
             let leases: usize = worker.load.iter().map(|load| load.leases).sum();
             assert_eq!(leases, worker.queue.len());
