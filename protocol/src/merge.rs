@@ -84,6 +84,32 @@ impl<P> MergeTree<P> {
     /// # Panics
     /// When `node` is not under the top: check what a peer sent before.
     pub fn insert(&mut self, node: Node, partial: P) -> Step<P> {
+        self.insert_over(node, partial, |_, _| {})
+    }
+
+    /// As [`insert`](Self::insert); tells which descendants the node replaces, and
+    /// gives their partials, where they are not being merged.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    ///
+    /// ```
+    /// use manyhands_protocol::{MergeTree, Node, Step, Tree};
+    /// let tree = Tree::new(2).unwrap();
+    /// let root = tree.root().unwrap();
+    /// let mut merging = MergeTree::new(tree, root);
+    /// assert_eq!(merging.insert(Node::leaf(1), "b"), Step::Held);
+    /// let mut replaced = Vec::new();
+    /// let step = merging.insert_over(root, "ab", |node, partial| replaced.push((node, partial)));
+    /// assert_eq!(step, Step::Top("ab"));
+    /// assert_eq!(replaced, [(Node::leaf(1), Some("b"))]);
+    /// ```
+    pub fn insert_over(
+        &mut self,
+        node: Node,
+        partial: P,
+        mut replaced: impl FnMut(Node, Option<P>),
+    ) -> Step<P> {
         assert!(self.tree.has(node), "{node:?} is not in the tree");
         let node = self.tree.canonical(node);
         assert!(
@@ -95,7 +121,8 @@ impl<P> MergeTree<P> {
             return Step::Ignored;
         }
         while let Some(below) = self.below(node) {
-            self.held.remove(&below);
+            let partial = self.held.remove(&below).expect("just found");
+            replaced(below, partial);
         }
         self.climb(node, partial)
     }
@@ -121,9 +148,23 @@ impl<P> MergeTree<P> {
         self.done || before.last().is_some_and(|(held, _)| held.contains(node))
     }
 
+    /// Whether the halves of `node` were given out to be merged, and what they came
+    /// to would be used.
+    #[must_use]
+    pub fn awaits(&self, node: Node) -> bool {
+        matches!(self.held.get(&node), Some(None))
+    }
+
     /// The nodes held or being merged, left to right: disjoint, canonical.
     pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
         self.held.keys().copied()
+    }
+
+    /// The same with their partials: `None` while their halves are being merged.
+    pub fn entries(&self) -> impl Iterator<Item = (Node, Option<&P>)> {
+        self.held
+            .iter()
+            .map(|(node, partial)| (*node, partial.as_ref()))
     }
 
     /// The partials at rest, left to right: what is left to hand in when the

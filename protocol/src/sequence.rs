@@ -58,26 +58,56 @@ impl<P> Sequence<P> {
     /// # Panics
     /// When `node` is not in the tree: check what a peer sent before.
     pub fn insert(&mut self, node: Node, partial: P) -> Vec<P> {
+        let mut ready = Vec::new();
+        self.insert_over(node, partial, drop, |partial| ready.push(partial));
+        ready
+    }
+
+    /// As [`insert`](Self::insert); gives what continues the prefix to `ready`, and
+    /// what the node replaces, or itself where it is dropped, to `replaced`.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    ///
+    /// ```
+    /// use manyhands_protocol::{Node, Sequence, Tree};
+    /// let mut sequence = Sequence::new(Tree::new(4).unwrap());
+    /// sequence.insert(Node::leaf(3), "d");
+    /// let (mut replaced, mut ready) = (Vec::new(), Vec::new());
+    /// let root = Node::new(2, 0).unwrap();
+    /// sequence.insert_over(root, "abcd", |old| replaced.push(old), |next| ready.push(next));
+    /// assert_eq!((replaced, ready), (vec!["d"], vec!["abcd"]));
+    /// ```
+    pub fn insert_over(
+        &mut self,
+        node: Node,
+        partial: P,
+        mut replaced: impl FnMut(P),
+        mut ready: impl FnMut(P),
+    ) {
         assert!(self.tree.has(node), "{node:?} is not in the tree");
-        if self.covers(node) {
-            return Vec::new();
-        }
         let range = self.tree.range(node);
-        let replaced: Vec<u64> = self
-            .early
-            .range(range.clone())
-            .map(|(first, _)| *first)
-            .collect();
-        for first in replaced {
-            self.early.remove(&first);
+        if self.early.is_empty() && range.start == self.next {
+            // It need not wait, and nobody waited for it.
+            self.next = range.end;
+            return ready(partial);
+        }
+        if self.covers(node) {
+            return replaced(partial);
+        }
+        while let Some((first, _)) = self.early.range(range.clone()).next() {
+            let first = *first;
+            let (_, partial) = self.early.remove(&first).expect("just found");
+            replaced(partial);
         }
         self.early.insert(range.start, (node, partial));
-        let mut ready = Vec::new();
-        while let Some((node, partial)) = self.early.remove(&self.next) {
+        while let Some(entry) = self.early.first_entry()
+            && *entry.key() == self.next
+        {
+            let (node, partial) = entry.remove();
             self.next = self.tree.range(node).end;
-            ready.push(partial);
+            ready(partial);
         }
-        ready
     }
 
     /// Whether `node` cannot be used any more: its tasks are here, or some of

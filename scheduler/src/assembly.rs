@@ -11,22 +11,24 @@ use std::collections::BTreeMap;
 pub(crate) struct Early<P> {
     node: Node,
     partial: P,
-}
-
-/// What a `reduce` job has of a node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
-    /// Bytes of its partial, or of its halves' while they are being merged.
+    /// Bytes.
     len: u64,
-    merging: bool,
 }
 
-/// The sizes of what is in a merge tree.
+/// A partial in a merge tree.
+#[derive(Debug)]
+pub(crate) struct Held<P> {
+    partial: P,
+    /// Bytes.
+    len: u64,
+}
+
+/// The bytes of what is in a merge tree.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes {
-    /// Disjoint canonical nodes: those that are held, or being merged and
-    /// awaited, as no ancestor has come in.
-    kept: BTreeMap<Node, Kept>,
+    /// Of the halves that are being merged, by the node that is awaited.
+    merging: BTreeMap<Node, u64>,
+    /// Of these and of the partials that are held.
     bytes: u64,
 }
 
@@ -34,7 +36,7 @@ pub(crate) struct Sizes {
 pub(crate) enum Assembly<P> {
     Reduce {
         /// `None` for a job without tasks.
-        tree: Option<MergeTree<P>>,
+        tree: Option<MergeTree<Held<P>>>,
         /// Merges under way.
         merging: usize,
         sizes: Sizes,
@@ -42,8 +44,7 @@ pub(crate) enum Assembly<P> {
     Concat {
         tree: Tree,
         sequence: Sequence<Early<P>>,
-        /// Bytes of those that wait, by first task.
-        early: BTreeMap<u64, u64>,
+        /// Bytes of those that wait.
         early_bytes: u64,
     },
     /// The job is over.
@@ -65,18 +66,18 @@ impl<P> Assembly<P> {
             MergeMode::Concat => Self::Concat {
                 tree,
                 sequence: Sequence::starting_at(tree, prefix),
-                early: BTreeMap::new(),
                 early_bytes: 0,
             },
         }
     }
 
-    /// Whether a partial of `node` cannot be used.
-    pub(crate) fn covers(&self, node: Node) -> bool {
+    /// Whether a partial of `node`, of which some task is not done, can be used: not
+    /// where a part of it has left with the prefix.
+    pub(crate) fn takes(&self, node: Node) -> bool {
         match self {
-            Self::Reduce { tree, .. } => tree.as_ref().is_none_or(|tree| tree.covers(node)),
-            Self::Concat { sequence, .. } => sequence.covers(node),
-            Self::Over { .. } => true,
+            Self::Reduce { .. } => true,
+            Self::Concat { sequence, .. } => !sequence.covers(node),
+            Self::Over { .. } => false,
         }
     }
 
@@ -105,34 +106,31 @@ impl<P> Assembly<P> {
                 sizes,
             } => {
                 let tree = tree.as_mut().expect("a job with tasks");
-                if !tree.covers(node) {
-                    sizes.take_within(node);
-                    sizes.put(node, len, false);
-                }
-                let step = tree.insert(node, partial);
-                note(&step, merging, sizes);
-                act_on(step, job, actions)
+                let held = Held { partial, len };
+                sizes.bytes += len;
+                let step = tree.insert_over(node, held, |below, held| sizes.drop(below, held));
+                assert!(!matches!(step, Step::Ignored), "{node:?} was here already");
+                sizes.act_on(step, job, merging, actions)
             }
             Self::Concat {
                 tree,
                 sequence,
-                early,
                 early_bytes,
             } => {
-                let range = tree.range(node);
-                while let Some((first, len)) = early.range(range.clone()).next() {
-                    let first = *first;
-                    *early_bytes -= len;
-                    early.remove(&first);
-                }
-                early.insert(range.start, len);
+                let waits = Early { node, partial, len };
                 *early_bytes += len;
-                for Early { node, partial } in sequence.insert(node, Early { node, partial }) {
-                    let len = early.remove(&node.first()).expect("it waited");
-                    *early_bytes -= len;
-                    actions.push(Action::Emit { job, node, partial });
-                }
-                assert_eq!(sequence.waiting(), early.len(), "early partials drifted");
+                let (mut replaced, mut left) = (0, 0);
+                sequence.insert_over(
+                    node,
+                    waits,
+                    |early| replaced += early.len,
+                    |early| {
+                        let Early { node, partial, len } = early;
+                        left += len;
+                        actions.push(Action::Emit { job, node, partial });
+                    },
+                );
+                *early_bytes -= replaced + left;
                 let complete = sequence.next_task() == tree.tasks();
                 if complete {
                     actions.push(Action::Complete { job });
@@ -161,19 +159,17 @@ impl<P> Assembly<P> {
             return false;
         };
         *merging = merging.saturating_sub(1);
-        if sizes.is_merging(node) {
-            sizes.take_within(node);
-            sizes.put(node, len, false);
+        if let Some(halves) = sizes.merging.remove(&node) {
+            sizes.bytes = sizes.bytes - halves + len;
         }
-        let step = tree.merged(node, partial);
-        note(&step, merging, sizes);
-        act_on(step, job, actions)
+        let step = tree.merged(node, Held { partial, len });
+        sizes.act_on(step, job, merging, actions)
     }
 
     /// Whether the outcome of a merge to `node` would be used.
     pub(crate) fn awaits(&self, node: Node) -> bool {
         match self {
-            Self::Reduce { sizes, .. } => sizes.is_merging(node),
+            Self::Reduce { tree, .. } => tree.as_ref().is_some_and(|tree| tree.awaits(node)),
             _ => false,
         }
     }
@@ -182,8 +178,8 @@ impl<P> Assembly<P> {
     /// [`Job::front`](crate::jobs::Job::front).
     pub(crate) fn front(&self, tree: Tree, config: &Config) -> Option<u64> {
         match self {
-            Self::Reduce { merging, sizes, .. } if *merging < config.window_merges => {
-                sizes.blocked_at(tree, config.window_bytes)
+            Self::Reduce { merging, .. } if *merging < config.window_merges => {
+                self.blocked_at(tree, config.window_bytes)
             }
             Self::Concat { sequence, .. } => Some(sequence.next_task()),
             _ => None,
@@ -201,19 +197,47 @@ impl<P> Assembly<P> {
         output_per_task: u64,
     ) -> bool {
         match self {
-            Self::Reduce { merging, sizes, .. } => {
+            Self::Reduce { merging, .. } => {
                 *merging >= config.window_merges
-                    || sizes.blocked_at(tree, config.window_bytes).is_some()
+                    || self.blocked_at(tree, config.window_bytes).is_some()
             }
             Self::Concat {
-                early, early_bytes, ..
+                sequence,
+                early_bytes,
+                ..
             } => {
                 let expected = tasks.saturating_mul(output_per_task);
-                early.len() + blocks >= config.window_blocks
+                sequence.waiting() + blocks >= config.window_blocks
                     || early_bytes.saturating_add(expected) >= config.window_bytes
             }
             Self::Over { .. } => true,
         }
+    }
+
+    /// `reduce`: the first task that is not done, if more than `window` bytes wait
+    /// for it and others. What lies before it does not count: a few partials,
+    /// whatever is computed next, and fewer only by that task.
+    fn blocked_at(&self, tree: Tree, window: u64) -> Option<u64> {
+        let Self::Reduce {
+            tree: Some(merging),
+            sizes,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        if sizes.bytes < window {
+            return None;
+        }
+        let (mut front, mut before) = (0, 0);
+        for (node, held) in merging.entries() {
+            if node.first() != front {
+                break;
+            }
+            front = tree.range(node).end;
+            before += held.map_or_else(|| sizes.merging[&node], |held| held.len);
+        }
+        (sizes.bytes - before >= window).then_some(front)
     }
 
     /// Drops all partials.
@@ -224,73 +248,39 @@ impl<P> Assembly<P> {
 }
 
 impl Sizes {
-    fn put(&mut self, node: Node, len: u64, merging: bool) {
-        let before = self.kept.insert(node, Kept { len, merging });
-        assert!(before.is_none(), "{node:?} is kept already");
-        self.bytes += len;
+    /// A descendant of what came in, held or being merged, is here no more.
+    fn drop<P>(&mut self, node: Node, held: Option<Held<P>>) {
+        let awaited = || self.merging.remove(&node).expect("halves have a size");
+        self.bytes -= held.map_or_else(awaited, |held| held.len);
     }
 
-    /// Removes what lies in `node`; gives its bytes.
-    fn take_within(&mut self, node: Node) -> u64 {
-        let before = self.bytes;
-        while let Some((below, kept)) = self.kept.range(node..).next()
-            && node.contains(*below)
-        {
-            let below = *below;
-            self.bytes -= kept.len;
-            self.kept.remove(&below);
-        }
-        before - self.bytes
-    }
-
-    fn is_merging(&self, node: Node) -> bool {
-        self.kept.get(&node).is_some_and(|kept| kept.merging)
-    }
-
-    /// The first task that is not done, if more than `window` bytes wait for it
-    /// and others. What lies before it does not count: a few partials, whatever
-    /// is computed next, and fewer only by that task.
-    fn blocked_at(&self, tree: Tree, window: u64) -> Option<u64> {
-        if self.bytes < window {
-            return None;
-        }
-        let (mut front, mut before) = (0, 0);
-        for (node, kept) in &self.kept {
-            if node.first() != front {
-                break;
+    /// Whether the job is complete now.
+    fn act_on<P>(
+        &mut self,
+        step: Step<Held<P>>,
+        job: JobId,
+        merging: &mut usize,
+        actions: &mut Vec<Action<P>>,
+    ) -> bool {
+        match step {
+            Step::Held | Step::Ignored => false,
+            Step::Merge { node, left, right } => {
+                *merging += 1;
+                self.merging.insert(node, left.len + right.len);
+                let (left, right) = (left.partial, right.partial);
+                actions.push(Action::Merge {
+                    job,
+                    node,
+                    left,
+                    right,
+                });
+                false
             }
-            front = tree.range(*node).end;
-            before += kept.len;
-        }
-        (self.bytes - before >= window).then_some(front)
-    }
-}
-
-/// Counts the merge that the step asks for, if it does.
-fn note<P>(step: &Step<P>, merging: &mut usize, sizes: &mut Sizes) {
-    if let Step::Merge { node, .. } = step {
-        *merging += 1;
-        let len = sizes.take_within(*node);
-        sizes.put(*node, len, true);
-    }
-}
-
-fn act_on<P>(step: Step<P>, job: JobId, actions: &mut Vec<Action<P>>) -> bool {
-    match step {
-        Step::Held | Step::Ignored => false,
-        Step::Merge { node, left, right } => {
-            actions.push(Action::Merge {
-                job,
-                node,
-                left,
-                right,
-            });
-            false
-        }
-        Step::Top(partial) => {
-            let partial = Some(partial);
-            actions.push(Action::Root { job, partial });
-            true
+            Step::Top(held) => {
+                let partial = Some(held.partial);
+                actions.push(Action::Root { job, partial });
+                true
+            }
         }
     }
 }

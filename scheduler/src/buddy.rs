@@ -2,6 +2,7 @@
 //! list of a buddy allocator. Knows nothing of leases.
 
 use manyhands_protocol::{Node, Tree};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Disjoint canonical nodes. Two siblings in the set become their parent,
@@ -76,6 +77,11 @@ impl NodeSet {
     pub(crate) fn insert_apart(&mut self, node: Node) {
         let node = self.tree.canonical(node);
         assert!(!self.touches(node), "{node:?} is in the set already");
+        self.put(node);
+    }
+
+    /// Adds a canonical node that is known to be disjoint from the set.
+    fn put(&mut self, node: Node) {
         self.by_first.insert(node.first(), node);
         let level = usize::from(node.level());
         if self.by_level.len() <= level {
@@ -89,7 +95,7 @@ impl NodeSet {
     pub(crate) fn take(&mut self, node: Node) {
         let whole = self.covering(node).expect("a node of the set");
         self.remove_member(whole);
-        around(self.tree, whole, node, |rest| self.insert_apart(rest));
+        around(self.tree, whole, node, |rest| self.put(rest));
     }
 
     /// Removes whatever the set shares with `node`; gives the number of tasks.
@@ -130,10 +136,13 @@ impl NodeSet {
     }
 
     fn remove_member(&mut self, node: Node) -> bool {
-        if self.by_first.get(&node.first()) != Some(&node) {
+        let Entry::Occupied(entry) = self.by_first.entry(node.first()) else {
+            return false;
+        };
+        if *entry.get() != node {
             return false;
         }
-        self.by_first.remove(&node.first());
+        entry.remove();
         self.by_level[usize::from(node.level())].remove(&node.first());
         self.tasks -= self.tree.len(node);
         true
@@ -148,7 +157,8 @@ pub(crate) fn leftmost(tree: Tree, mut node: Node, wanted: u64) -> Node {
     tree.canonical(node)
 }
 
-/// Gives the nodes that are left of `whole` without `part`, at most one a level.
+/// Gives the nodes that are left of `whole` without `part`, at most one a level:
+/// canonical ones, as each has a sibling.
 pub(crate) fn around(tree: Tree, whole: Node, part: Node, mut rest: impl FnMut(Node)) {
     let tasks = tree.len(part);
     let mut at = whole;

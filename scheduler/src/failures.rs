@@ -49,7 +49,6 @@ impl<P> Scheduler<P> {
             }
         }
         self.settle(lease, actions);
-        self.requeue(job_id);
     }
 
     /// Counts a failure of one task; whether it was the last that is allowed.

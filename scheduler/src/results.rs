@@ -65,6 +65,18 @@ impl<P> Scheduler<P> {
         if !self.live(id, lease, actions) {
             return None;
         }
+        self.within(id, lease, node, actions)
+    }
+
+    /// The node in canonical form, if it lies in the block of a live lease of the
+    /// sender's, who is expelled otherwise.
+    fn within(
+        &mut self,
+        id: WorkerId,
+        lease: LeaseId,
+        node: Node,
+        actions: &mut Vec<Action<P>>,
+    ) -> Option<Node> {
         let live = &self.leases[&lease];
         let tree = self.jobs[&live.job].spec.tree;
         if live.contains(tree, node) {
@@ -82,18 +94,26 @@ impl<P> Scheduler<P> {
         (partial, len, busy_us): (P, u64, u64),
         actions: &mut Vec<Action<P>>,
     ) {
-        if let Some(Named::Ended) = self.named(worker, lease) {
-            // Sent again, as our receipt was lost; or too late. Without an answer
-            // the worker would keep it for ever.
-            actions.push(Action::Accepted {
-                worker,
-                lease,
-                node: named,
-                used: None,
-            });
-            return;
-        }
-        let Some(node) = self.live_node(worker, lease, named, actions) else {
+        let node = match self.named(worker, lease) {
+            Some(Named::Live) => self.within(worker, lease, named, actions),
+            Some(Named::Ended) => {
+                // Sent again, as our receipt was lost; or too late. Without an
+                // answer the worker would keep it for ever.
+                actions.push(Action::Accepted {
+                    worker,
+                    lease,
+                    node: named,
+                    used: None,
+                });
+                None
+            }
+            Some(Named::Foreign) => {
+                self.expel(worker, Reason::ForeignLease(lease), actions);
+                None
+            }
+            None => None,
+        };
+        let Some(node) = node else {
             return;
         };
         let live = self.leases.get_mut(&lease).expect("a live lease");
@@ -106,7 +126,7 @@ impl<P> Scheduler<P> {
             worker.left_changed(live, before);
         }
         let tasks = job.spec.tree.len(node);
-        let used = job.blocks.lacks(node) && !job.assembly.covers(node);
+        let used = job.blocks.lacks(node) && job.assembly.takes(node);
         actions.push(Action::Accepted {
             worker,
             lease,
@@ -117,7 +137,6 @@ impl<P> Scheduler<P> {
         self.touched.insert(worker);
         if !used {
             self.settle(lease, actions);
-            self.requeue(id);
             return;
         }
         let blamed = self.exonerate(id, node, worker);
@@ -125,7 +144,6 @@ impl<P> Scheduler<P> {
             self.end_job(id, Phase::Done, actions);
         } else {
             self.settle(lease, actions);
-            self.requeue(id);
         }
         self.strike(id, blamed, actions);
     }
@@ -166,14 +184,18 @@ impl<P> Scheduler<P> {
         complete
     }
 
-    /// After an answer: the lease ends if that was all there is to say of it.
+    /// After an answer: the lease ends if that was all there is to say of it, and its
+    /// job stands where it belongs.
     pub(crate) fn settle(&mut self, lease_id: LeaseId, actions: &mut Vec<Action<P>>) {
         let lease = &self.leases[&lease_id];
         if lease.is_answered() {
-            self.end_lease(lease_id);
-        } else if lease.stands && lease.outstanding == 0 {
+            return self.end_lease(lease_id);
+        }
+        let job = lease.job;
+        if lease.stands && lease.outstanding == 0 {
             self.take_away(lease_id, actions);
         }
+        self.requeue(job);
     }
 
     /// `tasks` of the lease took until now since the worker's last answer, or

@@ -164,10 +164,11 @@ impl Worker {
 
     /// A lease stands from now on.
     pub(crate) fn enqueue(&mut self, id: LeaseId, lease: &Lease) {
-        let at = self.queue.binary_search(&id);
-        let at = at.expect_err("a lease stands once");
-        self.queue.insert(at, id);
-        if at + 1 < self.queue.len() {
+        if self.queue.back().is_none_or(|last| *last < id) {
+            self.queue.push_back(id);
+        } else {
+            let at = self.queue.binary_search(&id);
+            self.queue.insert(at.expect_err("a lease stands once"), id);
             // What comes after it ends later than predicted.
             self.stale = self.stale.saturating_add(self.queue.len());
         }
@@ -189,8 +190,12 @@ impl Worker {
 
     /// A lease stands no more.
     pub(crate) fn dequeue(&mut self, id: LeaseId, lease: &Lease) {
-        let at = self.queue.binary_search(&id).expect("it stood");
-        self.queue.remove(at);
+        if self.queue.front() == Some(&id) {
+            self.queue.pop_front();
+        } else {
+            let at = self.queue.binary_search(&id).expect("it stood");
+            self.queue.remove(at);
+        }
         let at = self.load_at(lease.job);
         let load = &mut self.load[at];
         load.leases -= 1;
