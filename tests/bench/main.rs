@@ -6,6 +6,7 @@
 //! - `round-trip`, `durability`, `blocks`, `memory`, `workers`, `restart`: the coordinator alone,
 //!   between stand-ins for workers, or beside itself without a journal;
 //! - `merging`: what large partials cost the coordinator;
+//! - `scheduler`: the scheduler alone, by workers, blocks and jobs;
 //! - `latency`: what one who waits for a single task waits for;
 //! - `networks`: far and unlike machines, simulated;
 //! - `size`: what is downloaded, resident and waited for; `page`: what a person who opens
@@ -32,8 +33,10 @@ mod native;
 mod networks;
 mod page;
 mod plan;
+mod plot;
 mod restart;
 mod round_trip;
+mod scheduler;
 mod size;
 mod stand_in;
 mod table;
@@ -101,6 +104,7 @@ async fn part(name: &str, plan: &Plan, table: &mut Table) {
         "durability" => durability::run(plan, table).await,
         "latency" => latency::run(plan, table).await,
         "blocks" => blocks::run(plan, table).await,
+        "scheduler" => scheduler::run(plan, table).await,
         "networks" => networks::run(plan, table).await,
         "memory" => memory::run(plan, table).await,
         "merging" => merging::run(plan, table).await,

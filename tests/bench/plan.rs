@@ -1,7 +1,7 @@
 //! What to measure, and how long, from the command line.
 
 /// The parts of the bench, in the order in which they run.
-pub(crate) const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 15] = [
     "compare",
     "tiny",
     "data",
@@ -9,6 +9,7 @@ pub(crate) const NAMES: [&str; 14] = [
     "round-trip",
     "durability",
     "blocks",
+    "scheduler",
     "networks",
     "memory",
     "workers",

@@ -12,14 +12,16 @@ use std::hint::black_box;
 pub struct Scale {
     /// Workers that are connected.
     pub workers: u64,
-    /// Slots of each: it takes twice as many blocks.
+    /// Slots of each.
     pub slots: u16,
+    /// Blocks that each takes.
+    pub depth: usize,
     /// Jobs that run.
     pub jobs: u64,
     /// How their partials are merged.
     pub merge: MergeMode,
-    /// Whether the first block of each job is not answered, so that of a
-    /// `concat` job all others wait for it.
+    /// Whether the first block of each job is not answered, so that all others
+    /// wait for it.
     pub withhold: bool,
 }
 
@@ -30,6 +32,7 @@ impl Scale {
         Self {
             workers,
             slots: 4,
+            depth: 8,
             jobs: 1,
             merge,
             withhold: false,
@@ -48,6 +51,7 @@ pub struct Rig {
     merges: Vec<(JobId, Node)>,
     next: u64,
     events: u64,
+    blocks: u64,
     actions_hash: u64,
 }
 
@@ -60,7 +64,11 @@ impl Rig {
     pub fn new(scale: Scale) -> Self {
         let config = Config {
             native_target_us: 1,
+            max_depth: scale.depth,
+            // No worker has enough before it has that many.
+            min_block_us: 1 << 40,
             window_blocks: usize::MAX,
+            window_bytes: u64::MAX,
             ..Config::default()
         };
         let mut rig = Self {
@@ -72,6 +80,7 @@ impl Rig {
             merges: Vec::new(),
             next: scale.workers,
             events: 0,
+            blocks: 0,
             actions_hash: 0,
         };
         let spec = JobSpec {
@@ -92,9 +101,9 @@ impl Rig {
         }
         rig.granted
             .retain(|(_, _, node)| !scale.withhold || node.first() > 0);
-        let depth = u64::from(scale.slots) * 2;
-        let rounds = if depth > 64 { 2 } else { depth + 2 };
-        for _ in 0..scale.workers * rounds {
+        // A worker that has answered nothing yet gets few.
+        let few = scale.depth.min(8) as u64;
+        for _ in 0..scale.workers * (few + 2) {
             rig.block();
         }
         rig
@@ -104,6 +113,12 @@ impl Rig {
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Blocks handed in so far.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.blocks
     }
 
     /// Blocks in the hands of workers, as far as they will be answered.
@@ -165,6 +180,7 @@ impl Rig {
     /// When nobody has work.
     pub fn block(&mut self) {
         let (worker, lease, node) = self.granted.pop_front().expect("all have work");
+        self.blocks += 1;
         self.handle(Event::Partial {
             worker,
             lease,
