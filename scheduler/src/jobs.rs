@@ -11,7 +11,7 @@ use crate::sizing::Speed;
 use crate::table::Table;
 use crate::time::Micros;
 use crate::view::Phase;
-use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, WorkerId};
+use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, Node, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which queue a job stands in, and with what pass.
@@ -181,9 +181,61 @@ impl<P> Job<P> {
         }
     }
 
+    /// A partial of `node`, of so many bytes, came from a worker and is part of the
+    /// result. Gives how many of its tasks are new to it; appends which holders have
+    /// how many tasks less to do.
+    pub(crate) fn credit(
+        &mut self,
+        now: Micros,
+        from: WorkerId,
+        node: Node,
+        len: u64,
+        busy_us: u64,
+        relieved: &mut Vec<(LeaseId, u64)>,
+    ) -> u64 {
+        let fresh = self.blocks.complete(node, relieved);
+        assert!(fresh > 0, "a partial that adds nothing was used");
+        self.count_output(self.spec.tree.len(node), len);
+        self.answered = Some(now);
+        let member = self.members.get_or_default(from);
+        member.blocks += 1;
+        member.tasks += fresh;
+        member.busy_us = member.busy_us.saturating_add(busy_us);
+        fresh
+    }
+
+    /// A partial of `node` came from `from` and is used: its tasks are not to
+    /// blame. Gives who is.
+    pub(crate) fn exonerate(&mut self, node: Node, from: WorkerId) -> Vec<(WorkerId, Failure)> {
+        let mut blamed = Vec::new();
+        if self.attempts.is_empty() {
+            return blamed;
+        }
+        let range = self.spec.tree.range(node);
+        while let Some((task, _)) = self.attempts.range(range.clone()).next() {
+            let task = *task;
+            let attempts = self.attempts.remove(&task).expect("just found");
+            let others = attempts.workers.into_iter();
+            blamed.extend(others.filter(|(worker, _)| *worker != from));
+        }
+        blamed
+    }
+
     /// Counts the worker's measured speed in as that of `slots` slots; 0 takes
     /// it out (the worker is away or paused).
     pub(crate) fn count_speed(&mut self, worker: WorkerId, slots: u16) {
+        if self.members.contains_key(&worker) || self.unfit.contains_key(&worker) {
+            self.measured(worker, slots, |_| ());
+        }
+    }
+
+    /// The same once something about its speed has been measured.
+    pub(crate) fn measured(
+        &mut self,
+        worker: WorkerId,
+        slots: u16,
+        measure: impl FnOnce(&mut Speed),
+    ) {
         let slots = match self.unfit.get_mut(&worker) {
             Some(unfit) => {
                 let before = std::mem::replace(&mut unfit.slots, slots);
@@ -192,9 +244,8 @@ impl<P> Job<P> {
             }
             None => slots,
         };
-        let Some(member) = self.members.get_mut(&worker) else {
-            return;
-        };
+        let member = self.members.get_or_default(worker);
+        measure(&mut member.speed);
         if let Some((rate, slots)) = member.counted.take() {
             self.rate -= rate;
             self.rated_slots -= u64::from(slots);

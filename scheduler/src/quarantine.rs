@@ -9,7 +9,7 @@ use crate::event::Action;
 use crate::scheduler::Scheduler;
 use crate::time::Micros;
 use crate::view::Quarantine;
-use manyhands_protocol::{Failure, JobId, Node, WorkerId};
+use manyhands_protocol::{Failure, JobId, WorkerId};
 use std::collections::VecDeque;
 
 /// However often, no quarantine is longer, unless the first is already.
@@ -95,26 +95,6 @@ impl Conduct {
 impl<P> Scheduler<P> {
     fn strikes_limit(&self) -> usize {
         self.config.strikes.max(1) as usize
-    }
-
-    /// A partial of `node` came from `from` and is used: its tasks are not to
-    /// blame. Gives who is.
-    pub(crate) fn exonerate(
-        &mut self,
-        job: JobId,
-        node: Node,
-        from: WorkerId,
-    ) -> Vec<(WorkerId, Failure)> {
-        let job = self.jobs.get_mut(&job).expect("a job to blame for");
-        let range = job.spec.tree.range(node);
-        let mut blamed = Vec::new();
-        while let Some((task, _)) = job.attempts.range(range.clone()).next() {
-            let task = *task;
-            let attempts = job.attempts.remove(&task).expect("just found");
-            let others = attempts.workers.into_iter();
-            blamed.extend(others.filter(|(worker, _)| *worker != from));
-        }
-        blamed
     }
 
     /// One strike each against those that failed at tasks of `job`.

@@ -1,9 +1,14 @@
 //! Answers of workers: partials, progress, leases given back; and merges.
 
+use crate::config::Config;
 use crate::event::{Action, Reason};
+use crate::jobs::Job;
+use crate::leases::Lease;
 use crate::scheduler::Scheduler;
 use crate::sizing::target_us;
+use crate::time::Micros;
 use crate::view::Phase;
+use crate::workers::Worker;
 use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 
 /// What a message says it is about.
@@ -65,18 +70,6 @@ impl<P> Scheduler<P> {
         if !self.live(id, lease, actions) {
             return None;
         }
-        self.within(id, lease, node, actions)
-    }
-
-    /// The node in canonical form, if it lies in the block of a live lease of the
-    /// sender's, who is expelled otherwise.
-    fn within(
-        &mut self,
-        id: WorkerId,
-        lease: LeaseId,
-        node: Node,
-        actions: &mut Vec<Action<P>>,
-    ) -> Option<Node> {
         let live = &self.leases[&lease];
         let tree = self.jobs[&live.job].spec.tree;
         if live.contains(tree, node) {
@@ -88,100 +81,89 @@ impl<P> Scheduler<P> {
 
     pub(crate) fn partial(
         &mut self,
-        worker: WorkerId,
-        lease: LeaseId,
+        id: WorkerId,
+        lease_id: LeaseId,
         named: Node,
         (partial, len, busy_us): (P, u64, u64),
         actions: &mut Vec<Action<P>>,
     ) {
-        let node = match self.named(worker, lease) {
-            Some(Named::Live) => self.within(worker, lease, named, actions),
-            Some(Named::Ended) => {
-                // Sent again, as our receipt was lost; or too late. Without an
-                // answer the worker would keep it for ever.
-                actions.push(Action::Accepted {
-                    worker,
-                    lease,
-                    node: named,
-                    used: None,
-                });
-                None
-            }
-            Some(Named::Foreign) => {
-                self.expel(worker, Reason::ForeignLease(lease), actions);
-                None
-            }
-            None => None,
+        let lease = self.leases.get_mut(&lease_id);
+        let Some(lease) = lease.filter(|lease| lease.worker == id) else {
+            return self.partial_of_none(id, lease_id, named, actions);
         };
-        let Some(node) = node else {
-            return;
-        };
-        let live = self.leases.get_mut(&lease).expect("a live lease");
-        let id = live.job;
-        let job = self.jobs.get_mut(&id).expect("a lease has a job");
-        let before = live.left();
-        live.hand_in(job.spec.tree, node);
-        if live.stands {
-            let worker = self.workers.get_mut(&worker).expect("it has just answered");
-            worker.left_changed(live, before);
+        let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
+        let tree = job.spec.tree;
+        if !lease.contains(tree, named) {
+            let (lease, node) = (lease_id, named);
+            return self.expel(id, Reason::OutsideLease { lease, node }, actions);
         }
-        let tasks = job.spec.tree.len(node);
+        let node = tree.canonical(named);
+        let worker = self.workers.get_mut(&id).expect("a lease has a worker");
+        let before = lease.left();
+        lease.hand_in(tree, node);
+        if lease.stands {
+            worker.left_changed(lease, before);
+        }
         let used = job.blocks.lacks(node) && job.assembly.takes(node);
         actions.push(Action::Accepted {
-            worker,
-            lease,
+            worker: id,
+            lease: lease_id,
             node: named,
-            used: used.then_some(id),
+            used: used.then_some(job.id),
         });
-        self.measure(worker, lease, tasks, busy_us);
-        self.touched.insert(worker);
+        self.touched.insert(id);
+        measure(&self.config, self.now, worker, lease, job, tree.len(node), busy_us);
         if !used {
-            self.settle(lease, actions);
-            return;
+            return self.settle(lease_id, actions);
         }
-        let blamed = self.exonerate(id, node, worker);
-        if self.take_in(lease, node, (partial, len, busy_us), actions) {
-            self.end_job(id, Phase::Done, actions);
+        let blamed = job.exonerate(node, id);
+        worker.credit(job.credit(self.now, id, node, len, busy_us, &mut self.relieved));
+        let complete = job.assembly.insert(job.id, node, partial, len, actions);
+        let job = job.id;
+        self.relieve(lease_id, complete, actions);
+        if complete {
+            self.end_job(job, Phase::Done, actions);
         } else {
-            self.settle(lease, actions);
+            self.settle(lease_id, actions);
         }
-        self.strike(id, blamed, actions);
+        self.strike(job, blamed, actions);
     }
 
-    /// A partial becomes part of the result. Whether that is complete now.
-    fn take_in(
+    /// A partial whose sender cannot answer the lease that it names.
+    fn partial_of_none(
         &mut self,
-        lease_id: LeaseId,
+        worker: WorkerId,
+        lease: LeaseId,
         node: Node,
-        (partial, len, busy_us): (P, u64, u64),
         actions: &mut Vec<Action<P>>,
-    ) -> bool {
-        let lease = &self.leases[&lease_id];
-        let (from, job) = (lease.worker, lease.job);
-        let job = self.jobs.get_mut(&job).expect("a lease has a job");
+    ) {
+        match self.named(worker, lease) {
+            // Sent again, as our receipt was lost; or too late. Without an answer the
+            // worker would keep it for ever.
+            Some(Named::Ended) => actions.push(Action::Accepted {
+                worker,
+                lease,
+                node,
+                used: None,
+            }),
+            Some(Named::Foreign) => self.expel(worker, Reason::ForeignLease(lease), actions),
+            Some(Named::Live) => unreachable!("its sender can answer it"),
+            None => {}
+        }
+    }
+
+    /// The holders of what `by` has just handed in have less to do; those that have
+    /// nothing left need not go on.
+    fn relieve(&mut self, by: LeaseId, complete: bool, actions: &mut Vec<Action<P>>) {
         let mut relieved = std::mem::take(&mut self.relieved);
-        let fresh = job.blocks.complete(node, &mut relieved);
-        assert!(fresh > 0, "a partial that adds nothing was used");
-        job.count_output(job.spec.tree.len(node), len);
-        job.answered = Some(self.now);
-        let member = job.members.get_or_default(from);
-        member.blocks += 1;
-        member.tasks += fresh;
-        member.busy_us = member.busy_us.saturating_add(busy_us);
-        let worker = self.workers.get_mut(&from).expect("a lease has a worker");
-        worker.conduct.forgive();
-        worker.blocks += 1;
-        worker.tasks += fresh;
-        let complete = job.assembly.insert(job.id, node, partial, len, actions);
         for (holder, tasks) in relieved.drain(..) {
             let lease = self.leases.get_mut(&holder).expect("a holder is a lease");
             lease.outstanding -= tasks;
-            if lease.outstanding == 0 && holder != lease_id && !complete {
+            if lease.outstanding == 0 && holder != by && !complete {
                 self.take_away(holder, actions);
             }
         }
         self.relieved = relieved;
-        complete
     }
 
     /// After an answer: the lease ends if that was all there is to say of it, and its
@@ -196,38 +178,6 @@ impl<P> Scheduler<P> {
             self.take_away(lease_id, actions);
         }
         self.requeue(job);
-    }
-
-    /// `tasks` of the lease took until now since the worker's last answer, or
-    /// since the grant.
-    fn measure(&mut self, id: WorkerId, lease_id: LeaseId, tasks: u64, busy_us: u64) {
-        let worker = self.workers.get_mut(&id).expect("it has just answered");
-        let lease = self.leases.get_mut(&lease_id).expect("a live lease");
-        let job = self.jobs.get_mut(&lease.job).expect("a lease has a job");
-        let slots = job.need().slots(&worker.capacity).max(1);
-        let mut elapsed = self.now.since(lease.granted.max(worker.answered));
-        worker.answered = self.now;
-        let computed = busy_us / tasks.min(u64::from(slots));
-        if lease.adopted && elapsed < computed {
-            // Computed, in part, before it was adopted: this tells no speed.
-            return;
-        }
-        if std::mem::take(&mut lease.idle_before) && busy_us > 0 {
-            // Travel, fetching and compiling are in here; the next block's are
-            // hidden behind this one's computing.
-            worker.round_trip_measured(elapsed.saturating_sub(computed));
-            elapsed = computed.clamp(elapsed / 32, elapsed);
-        } else if busy_us > 0 && elapsed > computed {
-            // It may have waited for this very grant, which is no computing: a
-            // far worker would seem slow, be given little, and wait again.
-            elapsed = computed.max(elapsed.saturating_sub(worker.distance_us()));
-        }
-        lease.spent = lease.spent.saturating_add(elapsed * u64::from(slots));
-        let half_life = target_us(&self.config, worker.capacity.engine);
-        let slots = worker.slots_for(job.need());
-        let member = job.members.get_or_default(id);
-        member.speed.measured(tasks, elapsed, half_life);
-        job.count_speed(id, slots);
     }
 
     pub(crate) fn returned(&mut self, id: WorkerId, lease: LeaseId, actions: &mut Vec<Action<P>>) {
@@ -283,4 +233,42 @@ impl<P> Scheduler<P> {
             self.requeue(id);
         }
     }
+}
+
+/// `tasks` of the lease took until now since the worker's last answer, or since the
+/// grant.
+fn measure<P>(
+    config: &Config,
+    now: Micros,
+    worker: &mut Worker,
+    lease: &mut Lease,
+    job: &mut Job<P>,
+    tasks: u64,
+    busy_us: u64,
+) {
+    let need = job.need();
+    let slots = need.slots(&worker.capacity).max(1);
+    let mut elapsed = now.since(lease.granted.max(worker.answered));
+    worker.answered = now;
+    let computed = busy_us / tasks.min(u64::from(slots));
+    if lease.adopted && elapsed < computed {
+        // Computed, in part, before it was adopted: this tells no speed.
+        return;
+    }
+    if std::mem::take(&mut lease.idle_before) && busy_us > 0 {
+        // Travel, fetching and compiling are in here; the next block's are
+        // hidden behind this one's computing.
+        worker.round_trip_measured(elapsed.saturating_sub(computed));
+        elapsed = computed.clamp(elapsed / 32, elapsed);
+    } else if busy_us > 0 && elapsed > computed {
+        // It may have waited for this very grant, which is no computing: a
+        // far worker would seem slow, be given little, and wait again.
+        elapsed = computed.max(elapsed.saturating_sub(worker.distance_us()));
+    }
+    lease.spent = lease.spent.saturating_add(elapsed * u64::from(slots));
+    let half_life = target_us(config, worker.capacity.engine);
+    let slots = worker.slots_for(need);
+    job.measured(lease.worker, slots, |speed| {
+        speed.measured(tasks, elapsed, half_life);
+    });
 }

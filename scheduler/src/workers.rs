@@ -99,6 +99,13 @@ impl Worker {
         self.link == Link::Connected
     }
 
+    /// Something of it became part of a result: so many tasks.
+    pub(crate) fn credit(&mut self, tasks: u64) {
+        self.conduct.forgive();
+        self.blocks += 1;
+        self.tasks += tasks;
+    }
+
     /// What it adds to the workers that are connected, and to their slots.
     pub(crate) fn in_crew(&self) -> (u64, u64) {
         if self.connected() {
