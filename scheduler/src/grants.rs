@@ -3,9 +3,11 @@
 use crate::buddy::{NodeSet, leftmost};
 use crate::event::Action;
 use crate::fairness::stride;
+use crate::jobs::Job;
 use crate::leases::Lease;
 use crate::scheduler::Scheduler;
 use crate::sizing::{Situation, block_tasks, duration_us, target_us};
+use crate::workers::Worker;
 use manyhands_protocol::{JobId, Node, WorkerId};
 use std::collections::BTreeSet;
 
@@ -101,7 +103,6 @@ impl<P> Scheduler<P> {
     /// Whether a slot idles, or would before another grant could arrive.
     fn wants_more(&self, id: WorkerId) -> bool {
         let worker = &self.workers[&id];
-        let (tasks, slots) = self.load_of(id);
         let most = match worker.blocks {
             // Its speed is a guess after others'.
             0 => UNTRIED.min(self.config.max_depth),
@@ -112,18 +113,25 @@ impl<P> Scheduler<P> {
         if worker.queue.len() >= most || worker.former.len() >= most {
             return false;
         }
-        if tasks < u64::from(slots) || worker.queue.len() < 2 {
+        if worker.queue.len() < 2 {
             return true;
         }
-        let (mut input, mut until_idle) = (0_u64, 0.0);
+        let (mut tasks, mut slots) = (0, 0);
+        let (mut input, mut until_idle) = (0_u64, Some(0.0));
         for load in &worker.load {
             let job = &self.jobs[&load.job];
+            let fitting = worker.slots_for(job.need());
+            (tasks, slots) = (tasks + load.left, slots.max(fitting));
             input = input.saturating_add(load.tasks.saturating_mul(job.spec.bytes_per_task));
-            let Some(rate) = job.worker_rate(id, worker.slots_for(job.need())) else {
-                return false;
-            };
-            until_idle += load.left as f64 / rate;
+            let rate = job.worker_rate(id, fitting);
+            until_idle = until_idle.and_then(|until| Some(until + load.left as f64 / rate?));
         }
+        if tasks < u64::from(slots) {
+            return true;
+        }
+        let Some(until_idle) = until_idle else {
+            return false;
+        };
         // The last task of each slot has begun when the first slot idles.
         let queued = until_idle * (tasks - u64::from(slots)) as f64 / tasks as f64;
         // Where blocks take microseconds a round trip is mostly waiting behind others:
@@ -147,31 +155,31 @@ impl<P> Scheduler<P> {
     /// Grants the next block of the job whose turn it is; `false` if there is
     /// none for this worker.
     fn grant_next(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) -> bool {
-        let capacity = self.workers[&id].capacity;
+        let worker = &self.workers[&id];
         let mut after = None;
-        while let Some((pass, job)) = self.ready.next(&capacity, after) {
-            if !self.jobs[&job].unfit.contains_key(&id)
-                && let Some(node) = self.choose(id, job)
+        while let Some((pass, job_id)) = self.ready.next(&worker.capacity, after) {
+            let job = &self.jobs[&job_id];
+            if !job.unfit.contains_key(&id)
+                && let Some(node) = self.choose(id, worker, job)
             {
                 self.served = self.served.max(pass);
-                self.grant(id, job, node, false, actions);
+                self.grant(id, job_id, node, false, actions);
                 return true;
             }
-            after = Some((pass, job));
+            after = Some((pass, job_id));
         }
         false
     }
 
     /// The block of a ready job that this worker shall have.
-    fn choose(&self, id: WorkerId, job_id: JobId) -> Option<Node> {
-        let job = &self.jobs[&job_id];
+    fn choose(&self, id: WorkerId, worker: &Worker, job: &Job<P>) -> Option<Node> {
         let tree = job.spec.tree;
-        let wanted = self.wanted(id, job_id);
+        let wanted = self.wanted(id, worker, job);
         let (free, suspects) = (job.blocks.free(), job.blocks.suspects());
         let suspect = |first: Option<u64>| {
             let mut seen = suspects.iter().take(SUSPECTS_SEEN);
             let node = seen.find(|node| {
-                first.is_none_or(|first| node.first() == first) && self.may_try(id, job_id, *node)
+                first.is_none_or(|first| node.first() == first) && self.may_try(id, job.id, *node)
             })?;
             Some(leftmost(tree, node, wanted))
         };
@@ -189,26 +197,26 @@ impl<P> Scheduler<P> {
     }
 
     /// How many tasks the worker's next block of the job shall have at most.
-    fn wanted(&self, id: WorkerId, job: JobId) -> u64 {
-        let worker = &self.workers[&id];
-        let job = &self.jobs[&job];
+    fn wanted(&self, id: WorkerId, worker: &Worker, job: &Job<P>) -> u64 {
         let slots = worker.slots_for(job.need()).max(1);
         let all_slots = self.slots_of(job);
-        let rate = job.worker_rate(id, slots);
+        let speed = job.members.get(&id).map(|member| member.speed);
+        let speed = speed.unwrap_or_default();
+        let expected = job.slot_rate().map(|rate| rate * f64::from(slots));
+        let rate = speed.rate().or(expected);
         let total = job.total_rate(all_slots);
         let share = match (rate, total) {
             (Some(rate), Some(total)) if total > 0.0 => rate / total,
             _ => f64::from(slots) / all_slots.max(1) as f64,
         };
-        let member = job.members.get(&id).copied().unwrap_or_default();
         let situation = Situation {
             engine: worker.capacity.engine,
             // So many of these at least fill a round trip.
             least_us: self.config.min_block_us.max(worker.distance_us() / 4),
             slots,
             memory: worker.capacity.memory,
-            speed: member.speed,
-            expected: job.slot_rate().map(|rate| rate * f64::from(slots)),
+            speed,
+            expected,
             share: share.min(1.0),
             free: job.blocks.free_tasks(),
             output_per_task: job.output_per_task(),
@@ -233,7 +241,7 @@ impl<P> Scheduler<P> {
         let tree = job.spec.tree;
         let tasks = tree.len(node);
         let slots = worker.slots_for(job.need());
-        let predicted = job.worker_rate(id, slots);
+        let predicted = job.enlist(id, slots);
         let predicted = predicted.map_or_else(
             || target_us(&self.config, worker.capacity.engine) / self.config.growth.max(1),
             |rate| duration_us(tasks, slots, rate),
@@ -248,10 +256,10 @@ impl<P> Scheduler<P> {
         }
         job.pass += stride(lease.charged, job.spec.weight);
         job.ends.stands(&mut lease);
-        job.members.get_or_default(id);
         let watched = !lease.idle_before;
         worker.enqueue(lease_id, &lease);
         worker.known.insert(job_id);
+        let due = worker.pulse.is_due(self.now);
         self.leases.insert(lease_id, Box::new(lease));
         actions.push(Action::Grant {
             worker: id,
@@ -263,6 +271,8 @@ impl<P> Scheduler<P> {
         if !watched {
             self.arm(id);
         }
-        self.ping_again(id, actions);
+        if due {
+            self.ping(id, actions);
+        }
     }
 }

@@ -304,6 +304,13 @@ impl<P> Job<P> {
         measured.or_else(|| Some(self.slot_rate()? * f64::from(slots.max(1))))
     }
 
+    /// The worker works at the job from now on. The speed expected of it, in tasks a
+    /// microsecond.
+    pub(crate) fn enlist(&mut self, worker: WorkerId, slots: u16) -> Option<f64> {
+        let measured = self.members.get_or_default(worker).speed.rate();
+        measured.or_else(|| Some(self.slot_rate()? * f64::from(slots.max(1))))
+    }
+
     /// Drops what only a running job needs.
     pub(crate) fn close(&mut self, phase: Phase) {
         self.phase = phase;

@@ -34,6 +34,11 @@ impl Pulse {
     pub(crate) fn is_measured(&self) -> bool {
         self.measured.is_some()
     }
+
+    /// Whether the last measurement was long ago.
+    pub(crate) fn is_due(&self, now: Micros) -> bool {
+        self.measured.is_some_and(|at| now.since(at) > MEASURE_US)
+    }
 }
 
 impl Worker {
@@ -66,14 +71,6 @@ impl<P> Scheduler<P> {
         if worker.pulse.asked.is_none() {
             worker.pulse.asked = Some(self.now);
             actions.push(Action::Ping { worker: id });
-        }
-    }
-
-    /// Measures again if the last time was long ago.
-    pub(crate) fn ping_again(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) {
-        let measured = self.workers[&id].pulse.measured;
-        if measured.is_some_and(|at| self.now.since(at) > MEASURE_US) {
-            self.ping(id, actions);
         }
     }
 
