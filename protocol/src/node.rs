@@ -238,13 +238,12 @@ impl Tree {
     /// absent. Two nodes cover the same tasks when these are equal.
     #[must_use]
     pub fn canonical(self, mut node: Node) -> Node {
-        let root = self.root().expect("a node of a tree without tasks");
         assert!(
             self.has(node),
             "{node:?} is not in the tree over {}",
             self.tasks
         );
-        while node != root && !self.has(node.sibling()) {
+        while !self.has(node.sibling()) && Some(node) != self.root() {
             node = node
                 .parent()
                 .expect("only the root has no parent in a tree");

@@ -39,6 +39,8 @@ impl Rig {
                 incarnation: Incarnation(1),
                 // Blocks of single tasks.
                 native_target_us: 1,
+                // Eight each: no more are granted than come in.
+                max_depth: 8,
                 ..manyhands_scheduler::Config::default()
             },
             key: ClaimKey([1; 32]),
