@@ -58,7 +58,8 @@ impl Core {
                 });
                 // A copy is of something that may not be durable yet.
                 let waits = recorded || used.is_none();
-                self.receipt(worker, ToWorker::Accepted { lease, node }, waits);
+                let about = used.map(|job| (job, node.first()));
+                self.receipt(worker, ToWorker::Accepted { lease, node }, waits, about);
                 if let Some(job) = used {
                     self.counts.partials += 1;
                     self.changed.insert(job);
@@ -68,7 +69,7 @@ impl Core {
             }
             Action::Forget { worker, job } => {
                 self.workers.forget(worker, job);
-                self.receipt(worker, ToWorker::Forget { job }, true);
+                self.receipt(worker, ToWorker::Forget { job }, true, None);
             }
             Action::Disconnect { worker, reason } => self.dismiss(worker, reason),
             Action::SessionEnded { worker } => drop(self.workers.remove(worker)),
@@ -148,24 +149,31 @@ impl Core {
     pub(crate) fn say_safely(&mut self, output: Output) {
         // Somebody waits for it: siblings do not.
         self.ledger.hurry();
-        self.say_when_durable(output);
+        self.say_when_durable(output, None);
     }
 
-    fn say_when_durable(&mut self, output: Output) {
-        if let Some(output) = self.ledger.hold(output) {
+    fn say_when_durable(&mut self, output: Output, about: Option<(JobId, u64)>) {
+        if let Some(output) = self.ledger.hold(output, about) {
             self.outputs.push_back(output);
         }
     }
 
-    /// A frame that says the coordinator has something safe, or will not ask.
-    fn receipt(&mut self, worker: WorkerId, message: ToWorker, wait: bool) {
+    /// A frame that says the coordinator has something safe, or will not ask; of
+    /// which partial, by its job and first task, where it is one.
+    fn receipt(
+        &mut self,
+        worker: WorkerId,
+        message: ToWorker,
+        wait: bool,
+        about: Option<(JobId, u64)>,
+    ) {
         let Some(connection) = self.workers.connection(worker) else {
             return;
         };
         let frame = codec::encode(&message).into();
         let output = Output::Send { connection, frame };
         if wait {
-            self.say_when_durable(output);
+            self.say_when_durable(output, about);
         } else {
             self.outputs.push_back(output);
         }

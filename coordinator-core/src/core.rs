@@ -13,7 +13,7 @@ use crate::workers::Workers;
 use bytes::Bytes;
 use manyhands_protocol::api::{JobView, Status, WorkerView};
 use manyhands_protocol::message::ToWorker;
-use manyhands_protocol::{JobId, LeaseId};
+use manyhands_protocol::{JobId, LeaseId, Node};
 use manyhands_scheduler::{Action, Event, JobSpec, Micros, Quarantine, Scheduler};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -200,7 +200,12 @@ impl Core {
 
     /// Gives out the records that came together, if it is time to.
     pub fn flush(&mut self, now: Micros) {
-        if let Some(group) = self.ledger.give(now) {
+        let jobs = &self.jobs;
+        let merging = |job: JobId, node: Node| {
+            let entry = jobs.get(&job);
+            entry.is_some_and(|entry| entry.is_merging(node))
+        };
+        if let Some(group) = self.ledger.give(now, merging) {
             self.counts.journaled_bytes += group.partial_bytes();
             self.outputs.push_back(Output::Commit(group));
         }

@@ -46,6 +46,12 @@ impl Job {
         }
     }
 
+    /// Whether a partial of `node`, canonical, is a half of a merge under way.
+    pub(crate) fn is_merging(&self, node: Node) -> bool {
+        let parent = node.parent().filter(|parent| self.tree.has(*parent));
+        parent.is_some_and(|parent| self.merging.contains_key(&self.tree.canonical(parent)))
+    }
+
     pub(crate) fn meet(&mut self, worker: WorkerId, name: &str, engine: EngineKind) {
         let known = self.known.entry(worker);
         known.or_insert_with(|| (name.to_owned(), engine));

@@ -18,6 +18,9 @@ const FULL: u64 = 8 << 20;
 /// with them: then only what they come to is written.
 const LINGER_US: u64 = 5_000_000;
 
+/// So long after they came they are written though they are being merged.
+const MERGED_US: u64 = 2 * LINGER_US;
+
 /// Bytes that may wait for that together, in the group and, since those who sent
 /// them have no receipt, at the workers.
 const LINGERING_MOST: u64 = 64 << 20;
@@ -40,6 +43,17 @@ struct Kept {
     end: u64,
     bytes: Bytes,
     cost_us: u64,
+    /// Until then it may be left for a later group while it is being merged.
+    patience: Micros,
+}
+
+/// What is said once a group is durable.
+#[derive(Debug)]
+struct Held {
+    group: u64,
+    /// The partial that it is a receipt for, by its job and first task, if known.
+    about: Option<(JobId, u64)>,
+    output: Output,
 }
 
 /// What a group holds of one job.
@@ -63,18 +77,20 @@ pub(crate) struct Ledger {
     number: u64,
     entries: BTreeMap<JobId, Entry>,
     bytes: u64,
-    /// When the group began to wait for the siblings of large partials, if it has
+    /// How long the group waits for the siblings of large partials, if it has
     /// nothing else.
-    lingers_since: Option<Micros>,
+    lingers_until: Option<Micros>,
     /// Bytes recorded since the last group, replaced or not.
     retained: u64,
     /// Someone waits for more than a receipt.
     urgent: bool,
+    /// Someone waits for all that was recorded.
+    hurried: bool,
     committing: Option<u64>,
     /// When the last group was given out.
     given: Option<Micros>,
     /// What may be said once a group is durable, in order.
-    held: VecDeque<(u64, Output)>,
+    held: VecDeque<Held>,
 }
 
 impl Ledger {
@@ -87,9 +103,10 @@ impl Ledger {
             number: 1,
             entries: BTreeMap::new(),
             bytes: 0,
-            lingers_since: None,
+            lingers_until: None,
             retained: 0,
             urgent: false,
+            hurried: false,
             committing: None,
             given: None,
             held: VecDeque::new(),
@@ -115,9 +132,9 @@ impl Ledger {
     ) {
         let lingers = may_merge && bytes.len() as u64 >= self.large;
         if !lingers {
-            self.lingers_since = None;
+            self.lingers_until = None;
         } else if self.entries.is_empty() {
-            self.lingers_since = Some(now);
+            self.lingers_until = Some(now + LINGER_US);
         }
         let added = bytes.len() as u64;
         self.retained += added;
@@ -133,6 +150,7 @@ impl Ledger {
             end: tasks.end,
             bytes,
             cost_us,
+            patience: if lingers { now + MERGED_US } else { now },
         };
         entry.partials.insert(tasks.start, kept);
         self.bytes = self.bytes + added - dropped;
@@ -140,7 +158,7 @@ impl Ledger {
 
     /// The result's file has all tasks before `task`.
     pub(crate) fn prefix(&mut self, job: JobId, task: u64, len: u64) {
-        self.lingers_since = None;
+        self.lingers_until = None;
         let entry = self.entry(job);
         entry.prefix = Some((task, len));
         let later = entry.partials.split_off(&task);
@@ -161,13 +179,18 @@ impl Ledger {
     }
 
     /// Holds something back until all that was recorded so far is durable; gives
-    /// it back where nothing is under way.
-    pub(crate) fn hold(&mut self, output: Output) -> Option<Output> {
+    /// it back where nothing is under way. A receipt waits for what it is `about`
+    /// at least.
+    pub(crate) fn hold(&mut self, output: Output, about: Option<(JobId, u64)>) -> Option<Output> {
         let collecting = (!self.entries.is_empty()).then_some(self.number);
         let Some(group) = collecting.or(self.committing) else {
             return Some(output);
         };
-        self.held.push_back((group, output));
+        self.held.push_back(Held {
+            group,
+            about,
+            output,
+        });
         None
     }
 
@@ -178,18 +201,15 @@ impl Ledger {
     pub(crate) fn committed(&mut self, group: u64, say: &mut VecDeque<Output>) {
         assert_eq!(self.committing, Some(group), "a group out of its turn");
         self.committing = None;
-        while let Some((waits_for, _)) = self.held.front() {
-            if *waits_for > group {
-                break;
-            }
-            let (_, output) = self.held.pop_front().expect("just seen");
-            say.push_back(output);
+        while let Some(held) = self.held.pop_front_if(|held| held.group <= group) {
+            say.push_back(held.output);
         }
     }
 
     /// Nobody is to wait longer than for the disk.
     pub(crate) fn hurry(&mut self) {
-        self.lingers_since = None;
+        self.lingers_until = None;
+        self.hurried = true;
     }
 
     /// When [`give`](Self::give) has something, if it is not at once.
@@ -198,28 +218,43 @@ impl Ledger {
             return None;
         }
         let rested = self.given.map_or(Micros(0), |given| given + self.pace_us);
-        let (due, most) = match self.lingers_since {
-            Some(since) => (rested.max(since + LINGER_US), LINGERING_MOST),
+        let (due, most) = match self.lingers_until {
+            Some(until) => (rested.max(until), LINGERING_MOST),
             None => (rested, FULL),
         };
         let now = self.urgent || self.bytes >= most || self.retained >= RETAINED_MOST;
         Some(if now { Micros(0) } else { due })
     }
 
-    /// The next group, if it is time for one.
-    pub(crate) fn give(&mut self, now: Micros) -> Option<Group> {
+    /// The next group, if it is time for one. Large partials that are being merged,
+    /// as `merging` tells, are left for a later one.
+    pub(crate) fn give(
+        &mut self,
+        now: Micros,
+        merging: impl Fn(JobId, Node) -> bool,
+    ) -> Option<Group> {
         if self.due().is_none_or(|due| due > now) {
+            return None;
+        }
+        let hurried = std::mem::take(&mut self.hurried);
+        let mut records = std::mem::take(&mut self.entries);
+        if !hurried && self.bytes < LINGERING_MOST {
+            self.entries = put_off(&mut records, now, merging);
+        }
+        let left = self.entries.values().flat_map(|entry| entry.partials.values());
+        let first = left.clone().map(|kept| kept.patience).min();
+        self.bytes = left.map(|kept| kept.bytes.len() as u64).sum();
+        self.retained = self.bytes;
+        self.lingers_until = first;
+        self.urgent = false;
+        if records.is_empty() {
             return None;
         }
         let number = self.number;
         self.number += 1;
         self.committing = Some(number);
         self.given = Some(now);
-        self.bytes = 0;
-        self.retained = 0;
-        self.lingers_since = None;
-        self.urgent = false;
-        let records = std::mem::take(&mut self.entries);
+        self.hold_receipts_back(number);
         let records = records
             .into_iter()
             .flat_map(|(job, entry)| entry.records(job));
@@ -227,6 +262,27 @@ impl Ledger {
             number,
             records: records.collect(),
         })
+    }
+
+    /// Receipts that wait for `group` wait for the next one, as far as they are, or
+    /// may be, for what was left to that.
+    fn hold_receipts_back(&mut self, group: u64) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let entries = &self.entries;
+        let is_in = |(job, first): (JobId, u64)| {
+            let entry = entries.get(&job)?;
+            let (_, kept) = entry.partials.range(..=first).next_back()?;
+            (first < kept.end).then_some(())
+        };
+        for held in &mut self.held {
+            let waits = held.about.is_none_or(|about| is_in(about).is_some());
+            if held.group == group && waits {
+                held.group = self.number;
+            }
+        }
+        self.held.make_contiguous().sort_by_key(|held| held.group);
     }
 
     /// Whether all that was recorded is durable.
@@ -239,11 +295,38 @@ impl Ledger {
     }
 }
 
+/// Takes out what is being merged and may wait longer. Jobs with nothing else are
+/// not in `records` any more.
+fn put_off(
+    records: &mut BTreeMap<JobId, Entry>,
+    now: Micros,
+    merging: impl Fn(JobId, Node) -> bool,
+) -> BTreeMap<JobId, Entry> {
+    let mut later: BTreeMap<JobId, Entry> = BTreeMap::new();
+    records.retain(|job, entry| {
+        let is_merged = |_: &u64, kept: &mut Kept| {
+            kept.patience > now && merging(*job, kept.node)
+        };
+        let put_off: BTreeMap<u64, Kept> = entry.partials.extract_if(.., is_merged).collect();
+        if put_off.is_empty() {
+            return true;
+        }
+        later.entry(*job).or_default().partials = put_off;
+        !entry.is_empty()
+    });
+    later
+}
+
 fn size(partials: &BTreeMap<u64, Kept>) -> u64 {
     partials.values().map(|kept| kept.bytes.len() as u64).sum()
 }
 
 impl Entry {
+    fn is_empty(&self) -> bool {
+        let nothing = self.submitted.is_none() && self.prefix.is_none() && self.over.is_none();
+        nothing && self.partials.is_empty()
+    }
+
     fn records(self, job: JobId) -> impl Iterator<Item = Record> {
         let submitted = self.submitted;
         let submitted = submitted.map(|(view, plan)| Record::Submitted { view, plan });

@@ -185,6 +185,27 @@ fn no_merge_outlives_its_job() {
     assert!(merges_here(&mut rig).is_empty());
 }
 
+fn to_merge(frame: ToWorker) -> Option<(LeaseId, Node)> {
+    match frame {
+        ToWorker::Merge { lease, node, .. } => Some((lease, node)),
+        _ => None,
+    }
+}
+
+fn granted(frame: ToWorker) -> Option<(LeaseId, Node)> {
+    match frame {
+        ToWorker::Grant { lease, node, .. } => Some((lease, node)),
+        _ => None,
+    }
+}
+
+fn accepted(frame: ToWorker) -> Option<LeaseId> {
+    match frame {
+        ToWorker::Accepted { lease, .. } => Some(lease),
+        _ => None,
+    }
+}
+
 #[test]
 fn what_is_large_waits_for_its_sibling_before_it_is_written() {
     let large = vec![1; 2000];
@@ -193,20 +214,54 @@ fn what_is_large_waits_for_its_sibling_before_it_is_written() {
     rig.wait(1_000 * MS);
     assert!(rig.committing.is_none(), "it waits");
     rig.hands_in(worker, grants[1].names(), &large, WORTH);
-    let merge = rig
-        .frames(worker)
-        .into_iter()
-        .find_map(|frame| match frame {
-            ToWorker::Merge { lease, node, .. } => Some((lease, node)),
-            _ => None,
-        });
+    let merge = rig.frames(worker).into_iter().find_map(to_merge);
     rig.hands_in(worker, merge.expect("a merge"), &large, 7);
     rig.wait(4_000 * MS);
     rig.commit();
     assert_eq!(rig.core.counts().journaled_bytes, 2000);
-    let accepted = |frame: &&ToWorker| matches!(frame, ToWorker::Accepted { .. });
     // Both blocks and the merge.
-    assert_eq!(rig.frames(worker).iter().filter(accepted).count(), 3);
+    let told = rig.frames(worker).into_iter().filter_map(accepted);
+    assert_eq!(told.count(), 3);
+}
+
+#[test]
+fn what_is_being_merged_is_left_for_a_later_group() {
+    let large = vec![1; 2000];
+    let (mut rig, worker, grants) = busy(1000);
+    rig.hands_in(worker, grants[0].names(), &large, WORTH);
+    let third = rig.frames(worker).into_iter().find_map(granted);
+    let third = third.expect("one more");
+    rig.hands_in(worker, third, &large, WORTH);
+    rig.wait(4_000 * MS);
+    rig.hands_in(worker, grants[1].names(), &large, WORTH);
+    let merge = rig.frames(worker).into_iter().find_map(to_merge);
+    let merge = merge.expect("a merge of the first two");
+    rig.wait(1_000 * MS);
+    // The third has waited long enough for its sibling, and goes alone.
+    rig.commit();
+    assert_eq!(rig.core.counts().journaled_bytes, 2000);
+    let told = |rig: &mut Rig| rig.frames(worker).into_iter().filter_map(accepted);
+    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [third.0]);
+    rig.hands_in(worker, merge, &large, 7);
+    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [merge.0]);
+    rig.wait(5_000 * MS);
+    rig.commit();
+    assert_eq!(rig.core.counts().journaled_bytes, 4000);
+    let halves = [grants[0].names().0, grants[1].names().0];
+    assert_eq!(told(&mut rig).collect::<Vec<_>>(), halves);
+}
+
+#[test]
+fn what_is_merged_for_long_is_written() {
+    let large = vec![1; 2000];
+    let (mut rig, worker, grants) = busy(1000);
+    rig.hands_in(worker, grants[0].names(), &large, WORTH);
+    rig.hands_in(worker, grants[1].names(), &large, WORTH);
+    rig.wait(9_999 * MS);
+    assert!(rig.committing.is_none(), "they are being merged");
+    rig.wait(MS);
+    rig.commit();
+    assert_eq!(rig.core.counts().journaled_bytes, 4000);
 }
 
 #[test]
