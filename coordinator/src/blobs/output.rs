@@ -243,9 +243,11 @@ impl Output {
         let named = self.run(move |state| {
             let _held = blobs.ages.blocking_read();
             state.file.set_modified(SystemTime::now())?;
+            let folder = blob.parent().expect("a blob lies in a folder");
+            std::fs::create_dir_all(folder)?;
             name(&output, &blob)?;
             if blobs.durability == Durability::Synced {
-                sync_folder(blob.parent().expect("a blob lies in a folder"))?;
+                sync_folder(folder)?;
             }
             Ok(BlobView { hash, len })
         });

@@ -54,6 +54,28 @@ async fn a_blob_is_there_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn where_nothing_is_synced_a_blob_makes_its_folder_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path(), 1 << 20, Durability::Unsynced).unwrap();
+    let blobs = Arc::new(blobs);
+    let folders = || {
+        std::fs::read_dir(folder.path().join(BLOBS))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(folders(), 0);
+    let put = blobs.put(b"abc").await.unwrap();
+    let mut output = blobs.output(JobId(1), 0).await.unwrap();
+    output.write(b"defg").await.unwrap();
+    let result = output.commit().await.unwrap();
+    assert_eq!(folders(), 2, "of the two hashes");
+    for (view, bytes) in [(put, "abc"), (result, "defg")] {
+        let place = blobs.needed(view.hash).await.unwrap();
+        assert_eq!(blobs.read(&place).await.unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
 async fn what_is_given_up_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(folder.path(), 8, Durability::Unsynced).unwrap();
