@@ -4,6 +4,7 @@
 //! - [`runtime`]: wasmtime with its settings; runs a guest in the calling thread.
 //! - [`reference`](mod@reference): the plainest way to a job's result, to compare with.
 //! - [`child`]: the process that runs guests on its threads under a time limit.
+//! - [`sealed`]: memory that a child is given instead of a copy.
 //! - [`compute`]: the parent's handle on that process, which it replaces when it dies.
 //!
 //! A coordinator or a worker calls no guest in its own process: it spawns a
@@ -15,6 +16,7 @@ pub mod child;
 pub mod compute;
 pub mod reference;
 pub mod runtime;
+pub mod sealed;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use guests::{bad_at_5, concat, plain, reduce};
 use manyhands_engine::admit::admit;
 use manyhands_engine::compute::{Compute, Config, Event, Events, JobSpec, Work};
+#[cfg(target_os = "linux")]
+use manyhands_engine::sealed::Growing;
 use manyhands_protocol::{BlobHash, FailureKind, JobId, Split};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -178,6 +180,48 @@ async fn inputs_reach_their_tasks_and_may_be_large() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn shared_segments_come_in_order_and_outlive_a_child() {
+    let imports = r#"(import "manyhands" "input_len" (func $input_len (param i64) (result i64)))"#;
+    let body = "(i64.store (global.get $out) (call $input_len (local.get $i)))
+        (global.set $out (i32.add (global.get $out) (i32.const 8)))";
+    let (compute, mut events) = start(1, &concat(true, imports, body), MINUTE);
+    let hanging = JobId(8);
+    let sealed = |bytes: &[u8]| {
+        let mut growing = Growing::new().expect("Linux has such memory");
+        growing.push(bytes).expect("there is room");
+        growing.seal().expect("it can be sealed")
+    };
+    // So many that several are on their way at the same time, between copies.
+    let lines: Vec<Vec<u8>> = (1..=200)
+        .map(|len| [b"x".repeat(len), b"\n".to_vec()].concat())
+        .collect();
+    let hashes: Vec<BlobHash> = lines.iter().map(|line| BlobHash::of(line)).collect();
+    for (at, (hash, line)) in hashes.iter().zip(&lines).enumerate() {
+        match at % 3 {
+            0 => compute.put_segment(*hash, Bytes::from(line.clone())),
+            _ => compute.share_segment(*hash, sealed(line)),
+        }
+    }
+    let segments = (0..).zip(hashes.iter().copied()).collect();
+    let work = Work::Run {
+        tasks: 0..200,
+        single_step: false,
+        segments,
+    };
+    let lengths: Vec<u8> = (2..=201_u64).flat_map(u64::to_le_bytes).collect();
+    assert_eq!(compute.call(JOB, work.clone()).await.unwrap(), lengths);
+    compute.load(hanging, spec(&bad_at_5("", HANG), SHORT));
+    compute.submit(0, 1, hanging, step(0..8));
+    assert!(matches!(next(&mut events).await, Event::Failed { .. }));
+    assert_eq!(
+        compute.call(JOB, work).await.unwrap(),
+        lengths,
+        "a new child"
+    );
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! The compute child: a process that runs guests and nothing else, so that it
-//! may be killed at any time. Its standard input brings commands, its standard
-//! output takes reports; it ends when its input does, even while guests spin.
+//! may be killed at any time. Its standard input brings commands, and on Linux
+//! memory that it can read and not write, its standard output takes reports; it ends when its input does, even while guests spin.
 //!
 //! Its threads: the main thread reads commands and never waits for a guest; one
 //! rayon thread a slot runs them; a watchdog knows when each slice began; a
 //! module is compiled on a thread of its own.
 
+mod input;
 mod jobs;
 mod output;
 mod slot;
@@ -14,6 +15,7 @@ pub(crate) mod wire;
 
 use crate::runtime::{Runtime, SLOT_STACK, Settings};
 use bytes::Bytes;
+use input::Input;
 use jobs::Jobs;
 use output::Output;
 use slot::Piece;
@@ -60,7 +62,7 @@ pub fn main() -> ExitCode {
 }
 
 fn serve() -> Result<(), ChildError> {
-    let mut input = BufReader::with_capacity(64 << 10, output::own_stdin()?);
+    let mut input = BufReader::with_capacity(64 << 10, Input::stdin()?);
     let Some((Command::Start { slots, cache }, _)) = read_frame(&mut input)? else {
         return Err(io::Error::other("no start command").into());
     };
@@ -79,6 +81,10 @@ fn serve() -> Result<(), ChildError> {
     shared.output.report(&Report::Ready);
     let mut jobs = Jobs::new(Arc::clone(&shared));
     while let Some((command, bulk)) = read_frame(&mut input)? {
+        let bulk = match &command {
+            Command::ShareSegment { len, .. } => input.get_mut().memory(*len)?,
+            _ => bulk,
+        };
         dispatch(&shared, &mut jobs, &queues, command, bulk);
     }
     // The slots may be inside guests that never return: do not join them.
@@ -146,7 +152,9 @@ fn dispatch(
             jobs.load(job, module, limits, split, &lengths, bulk);
         }
         Command::Unload { job } => jobs.unload(job),
-        Command::PutSegment { hash } => jobs.put_segment(hash, bulk),
+        Command::PutSegment { hash } | Command::ShareSegment { hash, .. } => {
+            jobs.put_segment(hash, bulk);
+        }
         Command::DropSegment { hash } => jobs.drop_segment(hash),
         Command::Cancel { slot, ticket } => shared.watch.cancel(slot as usize, ticket),
         Command::Work {

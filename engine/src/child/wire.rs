@@ -48,6 +48,11 @@ pub(crate) enum Command {
     PutSegment {
         hash: BlobHash,
     },
+    /// Of so many bytes, in sealed memory, which comes with this command (Linux).
+    ShareSegment {
+        hash: BlobHash,
+        len: u64,
+    },
     DropSegment {
         hash: BlobHash,
     },

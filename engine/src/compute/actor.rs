@@ -8,6 +8,7 @@ use super::process::Process;
 use super::{Config, Event, JobSpec, Work};
 use crate::child::wire::{Command, LoadLengths, Report, WorkHeader};
 use crate::runtime::failure;
+use crate::sealed::Sealed;
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
 use modules::Modules;
@@ -28,6 +29,10 @@ pub(super) enum Request {
     PutSegment {
         hash: BlobHash,
         bytes: Bytes,
+    },
+    ShareSegment {
+        hash: BlobHash,
+        memory: Sealed,
     },
     DropSegment {
         hash: BlobHash,
@@ -54,6 +59,12 @@ pub(super) enum Owner {
     },
 }
 
+/// A segment, for this child and those to come.
+enum Kept {
+    Copied(Bytes),
+    Shared(Sealed),
+}
+
 /// A piece that the child has and has not answered.
 struct InFlight {
     ticket: u64,
@@ -70,7 +81,7 @@ pub(super) struct Actor {
     process: Process,
     jobs: BTreeMap<JobId, JobSpec>,
     modules: Modules,
-    segments: BTreeMap<BlobHash, Bytes>,
+    segments: BTreeMap<BlobHash, Kept>,
     /// By slot, in the order the slot works.
     in_flight: Vec<VecDeque<InFlight>>,
     /// Work that waits for the next child: calls that were lost with one, and
@@ -143,10 +154,9 @@ impl Actor {
                     self.release_module(job, &spec);
                 }
             }
-            Request::PutSegment { hash, bytes } => {
-                self.process
-                    .send(&Command::PutSegment { hash }, vec![bytes.clone()]);
-                self.segments.insert(hash, bytes);
+            Request::PutSegment { hash, bytes } => self.keep_segment(hash, Kept::Copied(bytes)),
+            Request::ShareSegment { hash, memory } => {
+                self.keep_segment(hash, Kept::Shared(memory));
             }
             Request::DropSegment { hash } => {
                 self.segments.remove(&hash);
@@ -163,6 +173,25 @@ impl Actor {
                 self.send_work(slot, owner, job, work);
             }
             Request::Cancel { slot } => self.on_cancel(slot),
+        }
+    }
+
+    fn keep_segment(&mut self, hash: BlobHash, segment: Kept) {
+        self.send_segment(hash, &segment);
+        self.segments.insert(hash, segment);
+    }
+
+    fn send_segment(&self, hash: BlobHash, segment: &Kept) {
+        match segment {
+            Kept::Copied(bytes) => {
+                let put = Command::PutSegment { hash };
+                self.process.send(&put, vec![bytes.clone()]);
+            }
+            Kept::Shared(memory) => {
+                let len = memory.len() as u64;
+                let share = Command::ShareSegment { hash, len };
+                self.process.send_with(&share, memory.clone());
+            }
         }
     }
 

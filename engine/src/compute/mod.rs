@@ -4,8 +4,10 @@
 
 mod actor;
 mod process;
+mod stdin;
 
 use crate::child::wire::JobLimits;
+use crate::sealed::Sealed;
 use actor::{Actor, Owner, Request};
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Split};
@@ -239,6 +241,11 @@ impl Compute {
     /// Keeps a segment of input in the child until it is dropped.
     pub fn put_segment(&self, hash: BlobHash, bytes: Bytes) {
         self.request(Request::PutSegment { hash, bytes });
+    }
+
+    /// As [`put_segment`](Self::put_segment), without a copy.
+    pub fn share_segment(&self, hash: BlobHash, memory: Sealed) {
+        self.request(Request::ShareSegment { hash, memory });
     }
 
     /// Forgets a segment.

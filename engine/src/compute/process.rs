@@ -2,21 +2,36 @@
 //! waits for the other.
 
 use super::Config;
+use super::stdin::{self, Stdin};
 use crate::child::EXIT_OVERDUE;
 use crate::child::wire::{Command, PREFIX, Prefix, Report, decode_header, encode_header};
+use crate::sealed::Sealed;
 use bytes::Bytes;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdout};
 use tokio::sync::mpsc;
 
 /// How long a child that has closed its output may take to end.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What is to be written: a header, and bulk parts behind it.
-type Frame = (Vec<u8>, Vec<Bytes>);
+/// Parts below this are copied behind what is written before them.
+const SMALL: usize = 4096;
+
+/// What is to be written.
+struct Frame {
+    header: Vec<u8>,
+    with: With,
+}
+
+/// What comes with a header.
+enum With {
+    /// Parts behind it.
+    Bulk(Vec<Bytes>),
+    Memory(Sealed),
+}
 
 /// A running child.
 pub(super) struct Process {
@@ -28,10 +43,11 @@ pub(super) struct Process {
 impl Process {
     /// Starts a child and sends it its settings.
     pub(super) fn start(config: &Config) -> io::Result<Self> {
+        let (ours, theirs) = stdin::open()?;
         let mut command = tokio::process::Command::new(&config.program);
         command
             .args(&config.args)
-            .stdin(Stdio::piped())
+            .stdin(theirs)
             .stdout(Stdio::piped())
             .kill_on_drop(true);
         // Ctrl-C in a terminal goes to its whole process group; the parent
@@ -41,11 +57,12 @@ impl Process {
         #[cfg(windows)]
         command.creation_flags(0x0000_0200); // CREATE_NEW_PROCESS_GROUP
         let mut child = command.spawn()?;
-        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let input = Stdin::of(ours, &mut child);
+        let output = child.stdout.take();
         let (frames, inbox) = mpsc::unbounded_channel();
         // Bounded: a child that reports faster than it is listened to waits.
         let (outbox, reports) = mpsc::channel(64);
-        tokio::spawn(write(input.expect("piped"), inbox));
+        tokio::spawn(write(input, inbox));
         tokio::spawn(read(output.expect("piped"), outbox));
         let process = Self {
             child,
@@ -68,7 +85,16 @@ impl Process {
     pub(super) fn send(&self, command: &Command, bulk: Vec<Bytes>) {
         let mut header = Vec::with_capacity(128);
         encode_header(command, bulk.iter().map(Bytes::len).sum(), &mut header);
-        let _ = self.frames.send((header, bulk));
+        let with = With::Bulk(bulk);
+        let _ = self.frames.send(Frame { header, with });
+    }
+
+    /// Queues a command that memory comes with.
+    pub(super) fn send_with(&self, command: &Command, memory: Sealed) {
+        let mut header = Vec::with_capacity(128);
+        encode_header(command, 0, &mut header);
+        let with = With::Memory(memory);
+        let _ = self.frames.send(Frame { header, with });
     }
 
     /// The next report; `None` once the child is silent for ever. Safe to cancel.
@@ -94,21 +120,14 @@ impl Process {
     }
 }
 
-async fn write(mut input: ChildStdin, mut frames: mpsc::UnboundedReceiver<Frame>) {
+/// Writes what is queued, small parts together; until the child has died.
+async fn write(mut input: Stdin, mut frames: mpsc::UnboundedReceiver<Frame>) {
     let mut batch: Vec<u8> = Vec::new();
     while let Some(frame) = frames.recv().await {
         let mut next = Some(frame);
-        while let Some((header, bulk)) = next {
-            batch.extend_from_slice(&header);
-            for part in bulk {
-                if part.len() < 4096 {
-                    batch.extend_from_slice(&part);
-                    continue;
-                }
-                if input.write_all(&batch).await.is_err() || input.write_all(&part).await.is_err() {
-                    return;
-                }
-                batch.clear();
+        while let Some(frame) = next {
+            if write_frame(&mut input, &mut batch, frame).await.is_err() {
+                return;
             }
             next = frames.try_recv().ok();
         }
@@ -117,6 +136,31 @@ async fn write(mut input: ChildStdin, mut frames: mpsc::UnboundedReceiver<Frame>
         }
         batch.clear();
     }
+}
+
+/// Appends a frame to the batch, or writes both.
+async fn write_frame(input: &mut Stdin, batch: &mut Vec<u8>, frame: Frame) -> io::Result<()> {
+    let Frame { header, with } = frame;
+    match with {
+        With::Bulk(parts) => {
+            batch.extend_from_slice(&header);
+            for part in parts {
+                if part.len() < SMALL {
+                    batch.extend_from_slice(&part);
+                    continue;
+                }
+                input.write_all(batch).await?;
+                input.write_all(&part).await?;
+                batch.clear();
+            }
+        }
+        With::Memory(memory) => {
+            input.write_all(batch).await?;
+            input.write_with(&header, &memory).await?;
+            batch.clear();
+        }
+    }
+    Ok(())
 }
 
 async fn read(output: ChildStdout, reports: mpsc::Sender<(Report, Bytes)>) {

@@ -3,7 +3,6 @@
 
 use super::modules::Modules;
 use super::{Actor, Owner};
-use crate::child::wire::Command;
 use crate::compute::Event;
 use crate::compute::process::Process;
 use crate::runtime::failure;
@@ -66,9 +65,8 @@ impl Actor {
             self.send_load(*job, spec);
         }
         self.jobs = jobs;
-        for (hash, bytes) in &self.segments {
-            self.process
-                .send(&Command::PutSegment { hash: *hash }, vec![bytes.clone()]);
+        for (hash, segment) in &self.segments {
+            self.send_segment(*hash, segment);
         }
         for (slot, owner, job, work) in std::mem::take(&mut self.held) {
             self.send_work(slot, owner, job, work);

@@ -1,0 +1,92 @@
+//! The parent's end of a child's standard input: on Linux a socket, by which
+//! memory can be given; elsewhere a pipe, and there is no such memory.
+
+#[cfg(not(target_os = "linux"))]
+pub(super) use pipe::{Stdin, open};
+#[cfg(target_os = "linux")]
+pub(super) use socket::{Stdin, open};
+
+#[cfg(target_os = "linux")]
+mod socket {
+    use crate::sealed::Sealed;
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::io::{self, IoSlice};
+    use std::mem::MaybeUninit;
+    use std::os::fd::OwnedFd;
+    use std::process::Stdio;
+    use tokio::io::{AsyncWriteExt, Interest};
+    use tokio::net::UnixStream;
+    use tokio::process::Child;
+
+    pub(in crate::compute) struct Stdin(UnixStream);
+
+    /// This end, and the child's.
+    pub(in crate::compute) fn open() -> io::Result<(UnixStream, Stdio)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        Ok((UnixStream::from_std(ours)?, OwnedFd::from(theirs).into()))
+    }
+
+    impl Stdin {
+        pub(in crate::compute) fn of(ours: UnixStream, _child: &mut Child) -> Self {
+            Self(ours)
+        }
+
+        pub(in crate::compute) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.write_all(bytes).await
+        }
+
+        /// Writes a header, and gives the memory with its first byte.
+        pub(in crate::compute) async fn write_with(
+            &mut self,
+            header: &[u8],
+            memory: &Sealed,
+        ) -> io::Result<()> {
+            let files = [memory.0.file()];
+            let send = || {
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut control = SendAncillaryBuffer::new(&mut space);
+                let pushed = control.push(SendAncillaryMessage::ScmRights(&files));
+                assert!(pushed, "there is space for one file");
+                let parts = [IoSlice::new(header)];
+                Ok(sendmsg(&self.0, &parts, &mut control, SendFlags::NOSIGNAL)?)
+            };
+            let sent = self.0.async_io(Interest::WRITABLE, send).await?;
+            self.write_all(&header[sent..]).await
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod pipe {
+    use crate::sealed::Sealed;
+    use std::io;
+    use std::process::Stdio;
+    use tokio::io::AsyncWriteExt;
+    use tokio::process::{Child, ChildStdin};
+
+    pub(in crate::compute) struct Stdin(ChildStdin);
+
+    /// The child's end; this one is made with it.
+    pub(in crate::compute) fn open() -> io::Result<((), Stdio)> {
+        Ok(((), Stdio::piped()))
+    }
+
+    impl Stdin {
+        pub(in crate::compute) fn of((): (), child: &mut Child) -> Self {
+            Self(child.stdin.take().expect("piped"))
+        }
+
+        pub(in crate::compute) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.write_all(bytes).await
+        }
+
+        pub(in crate::compute) async fn write_with(
+            &mut self,
+            _header: &[u8],
+            memory: &Sealed,
+        ) -> io::Result<()> {
+            match memory.0.0 {}
+        }
+    }
+}
