@@ -3,12 +3,14 @@
 
 use crate::error::Error;
 use manyhands_client::Client;
-use manyhands_coordinator::{Config, Coordinator};
+use manyhands_coordinator::{Config, Coordinator, InPlace, Place};
 use manyhands_engine::compute;
-use manyhands_worker_native::{self as native, End, Worker};
+use manyhands_protocol::BlobHash;
+use manyhands_worker_native::{self as native, End, Nearby, Part, Worker};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The hidden subcommand that runs guests.
@@ -44,6 +46,17 @@ pub(crate) fn coordinators_child(slots: usize) -> Result<compute::Config, Error>
         slots,
         cache: code_cache(),
     })
+}
+
+/// The coordinator's inputs, which the worker reads where they lie.
+#[derive(Debug)]
+struct Inputs(InPlace);
+
+impl Nearby for Inputs {
+    fn find(&self, hash: BlobHash) -> Option<Part> {
+        let Place { file, offset, len } = self.0.find(hash)?;
+        Some(Part { file, offset, len })
+    }
 }
 
 /// A coordinator with one worker, both in this process.
@@ -90,6 +103,7 @@ impl Local {
         };
         let mut config = native::Config::new(link.clone(), program, args);
         config.cache = code_cache();
+        config.nearby = Some(Arc::new(Inputs(coordinator.in_place())));
         config.threads = threads.unwrap_or(config.threads);
         let worker = Worker::start(config)?;
         let client = Client::new(&link, coordinator.key().map(str::to_owned))?;

@@ -24,7 +24,7 @@ pub(crate) struct App {
     pub(crate) guard: Guard,
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) admissions: Admissions,
-    pub(crate) segments: SegmentIndex,
+    pub(crate) segments: Arc<SegmentIndex>,
     pub(crate) compute: Compute,
     pub(crate) guests: Guests,
     pub(crate) driver: mpsc::Sender<Input>,

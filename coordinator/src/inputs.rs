@@ -156,6 +156,23 @@ impl SegmentIndex {
     }
 }
 
+/// Where the inputs of a coordinator's running jobs lie.
+#[derive(Clone, Debug)]
+pub struct InPlace(Arc<SegmentIndex>);
+
+impl InPlace {
+    pub(crate) fn new(index: Arc<SegmentIndex>) -> Self {
+        Self(index)
+    }
+
+    /// Where the segment with this hash lies. Its file may have changed since it was
+    /// hashed.
+    #[must_use]
+    pub fn find(&self, hash: BlobHash) -> Option<Place> {
+        self.0.find(hash)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

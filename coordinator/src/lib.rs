@@ -25,9 +25,10 @@ mod sockets;
 mod start;
 mod submit;
 
-pub use blobs::BlobError;
+pub use blobs::{BlobError, Place};
 pub use config::{Config, DEFAULT_LISTEN, Limits};
 pub use error::ApiError;
+pub use inputs::InPlace;
 pub use journal::{
     JOURNAL_FILE, Journal, JournalError, Keep, MemoryJournal, OpenError, SqliteJournal,
 };

@@ -10,7 +10,7 @@ use crate::driver::{self, Driver, Input, unix_ms};
 use crate::error::ApiError;
 use crate::guard::Guard;
 use crate::guests::Guests;
-use crate::inputs::{Cutting, InputPart, SegmentIndex};
+use crate::inputs::{Cutting, InPlace, InputPart};
 use crate::journal::{Identity, Journal, JournalError, MemoryJournal, OpenError, SqliteJournal};
 use crate::metrics::Metrics;
 use crate::outputs::OutputFile;
@@ -122,7 +122,7 @@ impl Coordinator {
             guard: Guard::new(address, &config.allow_hosts, key.clone()),
             blobs,
             admissions: Admissions::default(),
-            segments: SegmentIndex::default(),
+            segments: Arc::default(),
             compute,
             guests: Guests::default(),
             driver: inputs,
@@ -209,6 +209,13 @@ impl Coordinator {
             file: file.into(),
         });
         submit::submit(&self.app, submission, parts.collect()).await
+    }
+
+    /// Where the inputs of its jobs lie, for a worker of the same process, which need
+    /// not have them sent.
+    #[must_use]
+    pub fn in_place(&self) -> InPlace {
+        InPlace::new(Arc::clone(&self.app.segments))
     }
 
     /// Resolves when the coordinator has closed by itself: its journal failed.

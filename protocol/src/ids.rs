@@ -65,6 +65,31 @@ impl BlobHash {
     }
 }
 
+/// The hash of a blob whose bytes come one after the other.
+///
+/// ```
+/// use manyhands_protocol::{BlobHash, BlobHasher};
+/// let mut hasher = BlobHasher::default();
+/// hasher.update(b"many ");
+/// hasher.update(b"hands");
+/// assert_eq!(hasher.finish(), BlobHash::of(b"many hands"));
+/// ```
+#[derive(Clone, Default, Debug)]
+pub struct BlobHasher(blake3::Hasher);
+
+impl BlobHasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all that came.
+    #[must_use]
+    pub fn finish(&self) -> BlobHash {
+        BlobHash(*self.0.finalize().as_bytes())
+    }
+}
+
 /// A text that is not 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a blob's hash is 64 hexadecimal digits")]

@@ -14,7 +14,9 @@ mod node;
 mod sequence;
 mod split;
 
-pub use ids::{BlobHash, HexError, Incarnation, JobId, LeaseId, Proof, SessionToken, WorkerId};
+pub use ids::{
+    BlobHash, BlobHasher, HexError, Incarnation, JobId, LeaseId, Proof, SessionToken, WorkerId,
+};
 pub use merge::{MergeTree, Step};
 pub use message::{Failure, FailureKind, MergeMode};
 pub use node::{MAX_TASKS, Node, Tree};

@@ -1,6 +1,7 @@
 //! Modules, files and segments by hash: what is wanted, asked for, here; the
 //! credit for what is on its way, and the cache of what nobody needs just now.
 
+use crate::room::{Coming, Ordinary, Rooms};
 use crate::sorted::{SortedMap, SortedSet};
 use crate::{Micros, Reason};
 use bytes::Bytes;
@@ -19,9 +20,6 @@ const AHEAD: Micros = Micros::from_millis(1000);
 /// How long the rate is measured before it counts.
 const SPAN: Micros = Micros::from_millis(200);
 
-/// Memory taken before any byte has come, at most.
-const FIRST_ROOM: u64 = 4 << 20;
-
 /// How often a blob may come with other bytes than its hash says.
 const TRIES: u8 = 2;
 
@@ -29,8 +27,10 @@ const TRIES: u8 = 2;
 enum State {
     /// In the queue of what to ask for.
     Wanted,
-    /// Asked for; what has come so far.
-    Asked(Vec<u8>),
+    /// The driver looks whether it can read it itself.
+    Sought,
+    /// Asked for; what has come so far, if anything has.
+    Asked(Option<Box<Coming>>),
     /// Asked for, and not to be had: asked for again when it is next needed.
     Gone,
     /// Whole and verified.
@@ -47,6 +47,8 @@ struct Entry {
     /// When it was last needed, for the cache.
     stamp: u64,
     wrong: u8,
+    /// Whether the driver cannot read it itself, for all that is known.
+    far: bool,
     state: State,
 }
 
@@ -62,10 +64,15 @@ pub(crate) enum Arrival {
 #[derive(Debug)]
 pub(crate) struct Blobs {
     entries: SortedMap<BlobHash, Entry>,
+    rooms: Box<dyn Rooms>,
+    /// Whether the driver may be able to read blobs itself.
+    near: bool,
     /// To be asked for, in order. May name what is not wanted any more.
     wanted: VecDeque<BlobHash>,
-    /// Asked for on this connection, in order.
+    /// Asked for on this connection, or of the driver, in order.
     asked: VecDeque<BlobHash>,
+    /// What the driver is to look for next, with its length.
+    sought: Vec<(BlobHash, u64)>,
     /// Bytes asked for and not here.
     in_flight: u64,
     /// How many there may be.
@@ -85,8 +92,11 @@ impl Blobs {
     pub(crate) fn new(budget: u64) -> Self {
         Self {
             entries: SortedMap::default(),
+            rooms: Box::new(Ordinary),
+            near: false,
             wanted: VecDeque::new(),
             asked: VecDeque::new(),
+            sought: Vec::new(),
             in_flight: 0,
             credit: CREDIT,
             since: Micros(0),
@@ -96,6 +106,16 @@ impl Blobs {
             budget,
             clock: 0,
         }
+    }
+
+    /// Has blobs gather there from now on.
+    pub(crate) fn gather_in(&mut self, rooms: Box<dyn Rooms>) {
+        self.rooms = rooms;
+    }
+
+    /// Has the driver look for blobs before they are asked for.
+    pub(crate) fn seek(&mut self) {
+        self.near = true;
     }
 
     /// Whether the blob may be of this length for all that is known.
@@ -114,6 +134,7 @@ impl Blobs {
                 put: false,
                 stamp: 0,
                 wrong: 0,
+                far: false,
                 state: State::Wanted,
             }
         });
@@ -140,7 +161,7 @@ impl Blobs {
                 self.entries.remove(&hash);
             }
             // Its pieces are on their way: they end up in the cache.
-            State::Asked(_) => {}
+            State::Sought | State::Asked(_) => {}
             State::Here(_) => self.rest(hash),
         }
         dropped
@@ -164,7 +185,8 @@ impl Blobs {
         }
     }
 
-    /// What to ask for now, in order, as far as credit goes.
+    /// What to ask for now, in order, as far as credit goes; what the driver is to
+    /// look for instead is [`sought`](Self::sought).
     pub(crate) fn ask(&mut self, now: Micros) -> Vec<BlobHash> {
         if self.in_flight == 0 {
             (self.since, self.came) = (now, 0);
@@ -180,13 +202,47 @@ impl Blobs {
             if !fits || asks.len() == limits::MAX_LIST {
                 break;
             }
-            entry.state = State::Asked(Vec::new());
+            if self.near && !entry.far {
+                entry.state = State::Sought;
+                self.sought.push((hash, entry.len));
+            } else {
+                entry.state = State::Asked(None);
+                asks.push(hash);
+            }
             self.in_flight += entry.len;
             self.wanted.pop_front();
             self.asked.push_back(hash);
-            asks.push(hash);
         }
         asks
+    }
+
+    /// What the driver is to look for, with its length.
+    pub(crate) fn sought(&mut self) -> Vec<(BlobHash, u64)> {
+        std::mem::take(&mut self.sought)
+    }
+
+    /// The driver has looked for a blob: its bytes, with that hash, or nothing. What
+    /// it was not asked for on this connection is ignored.
+    pub(crate) fn found(&mut self, now: Micros, hash: BlobHash, bytes: Option<Bytes>) -> Arrival {
+        let entry = self.entries.get_mut(&hash);
+        let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Sought)) else {
+            return Arrival::NotYet;
+        };
+        let (len, pins) = (entry.len, entry.pins);
+        self.in_flight -= len;
+        self.asked.retain(|asked| *asked != hash);
+        if let Some(bytes) = bytes.filter(|bytes| bytes.len() as u64 == len) {
+            self.measure(now, len);
+            self.keep(hash, bytes);
+            return Arrival::Whole;
+        }
+        if pins == 0 {
+            self.entries.remove(&hash);
+        } else {
+            (entry.far, entry.state) = (true, State::Wanted);
+            self.wanted.push_front(hash);
+        }
+        Arrival::NotYet
     }
 
     /// A piece came.
@@ -202,50 +258,64 @@ impl Blobs {
         let Some(entry) = self.entries.get_mut(&hash) else {
             return Err(bad);
         };
-        let State::Asked(got) = &mut entry.state else {
+        let State::Asked(coming) = &mut entry.state else {
             return Err(bad);
         };
         let end = offset.checked_add(bulk.len() as u64);
-        if total != entry.len || offset != got.len() as u64 || end.is_none_or(|end| end > total) {
+        let so_far = coming.as_ref().map_or(0, |coming| coming.len());
+        if total != entry.len || offset != so_far || end.is_none_or(|end| end > total) {
             return Err(bad);
         }
-        if got.is_empty() {
-            got.reserve_exact(total.min(FIRST_ROOM) as usize);
-        }
-        got.extend_from_slice(bulk);
+        let rooms = &mut self.rooms;
+        coming
+            .get_or_insert_with(|| Box::new(Coming::new(rooms.room(hash, total))))
+            .push(bulk);
+        let whole = coming.take_if(|coming| coming.len() == total);
         self.in_flight -= bulk.len() as u64;
-        self.came += bulk.len() as u64;
+        self.measure(now, bulk.len() as u64);
+        let Some(whole) = whole else {
+            return Ok(Arrival::NotYet);
+        };
+        self.asked.retain(|asked| *asked != hash);
+        let (bytes, found) = whole.whole();
+        if found != hash {
+            return self.wrong(hash);
+        }
+        self.keep(hash, bytes);
+        Ok(Arrival::Whole)
+    }
+
+    /// So much has come: credit follows the rate.
+    fn measure(&mut self, now: Micros, bytes: u64) {
+        self.came += bytes;
         let took = now.since(self.since);
         if took >= SPAN {
             let ahead = self.came.saturating_mul(AHEAD.0) / took.0;
             self.credit = ahead.clamp(CREDIT, MOST_CREDIT);
             (self.since, self.came) = (now, 0);
         }
-        if (got.len() as u64) < total {
-            return Ok(Arrival::NotYet);
-        }
-        let bytes = Bytes::from(std::mem::take(got));
-        self.asked.retain(|asked| *asked != hash);
-        self.whole(hash, bytes)
     }
 
-    fn whole(&mut self, hash: BlobHash, bytes: Bytes) -> Result<Arrival, Reason> {
+    /// It came with other bytes: once more, and then no more.
+    fn wrong(&mut self, hash: BlobHash) -> Result<Arrival, Reason> {
         let entry = self.entries.get_mut(&hash).expect("its pieces came");
-        if BlobHash::of(&bytes) != hash {
-            entry.wrong += 1;
-            let again = entry.wrong < TRIES;
-            entry.state = State::Wanted;
-            if entry.pins == 0 {
-                self.entries.remove(&hash);
-            } else {
-                self.wanted.push_front(hash);
-            }
-            return if again {
-                Ok(Arrival::NotYet)
-            } else {
-                Err(Reason::WrongHash(hash))
-            };
+        entry.wrong += 1;
+        let again = entry.wrong < TRIES;
+        entry.state = State::Wanted;
+        if entry.pins == 0 {
+            self.entries.remove(&hash);
+        } else {
+            self.wanted.push_front(hash);
         }
+        match again {
+            true => Ok(Arrival::NotYet),
+            false => Err(Reason::WrongHash(hash)),
+        }
+    }
+
+    /// It is here.
+    fn keep(&mut self, hash: BlobHash, bytes: Bytes) {
+        let entry = self.entries.get_mut(&hash).expect("it came");
         self.size += entry.len;
         entry.state = State::Here(bytes);
         if entry.pins == 0 {
@@ -253,7 +323,6 @@ impl Blobs {
         } else {
             self.evict();
         }
-        Ok(Arrival::Whole)
     }
 
     /// The coordinator has no such blob; whether it was asked for.
@@ -262,10 +331,10 @@ impl Blobs {
         let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Asked(_))) else {
             return Err(Reason::BadPiece(hash));
         };
-        let State::Asked(got) = std::mem::replace(&mut entry.state, State::Gone) else {
+        let State::Asked(coming) = std::mem::replace(&mut entry.state, State::Gone) else {
             unreachable!("it was asked for");
         };
-        self.in_flight -= entry.len - got.len() as u64;
+        self.in_flight -= entry.len - coming.map_or(0, |coming| coming.len());
         self.asked.retain(|asked| *asked != hash);
         if entry.pins == 0 {
             self.entries.remove(&hash);
@@ -307,137 +376,4 @@ impl Blobs {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Micros = Micros(0);
-
-    fn deliver(blobs: &mut Blobs, bytes: &[u8]) -> Result<Arrival, Reason> {
-        blobs.piece(NOW, BlobHash::of(bytes), 0, bytes.len() as u64, bytes)
-    }
-
-    #[test]
-    fn credit_bounds_what_is_on_its_way() {
-        let mut blobs = Blobs::new(0);
-        let contents: Vec<Vec<u8>> = (0..4).map(|fill| vec![fill; 3 << 20]).collect();
-        let hashes: Vec<BlobHash> = contents.iter().map(|bytes| BlobHash::of(bytes)).collect();
-        for hash in &hashes {
-            assert!(!blobs.pin(*hash, 3 << 20));
-        }
-        assert_eq!(blobs.ask(NOW), hashes[..2], "6 of 8 MiB");
-        assert_eq!(blobs.ask(NOW), []);
-        let first = &contents[0];
-        let half = first.len() / 2;
-        let total = first.len() as u64;
-        let arrival = blobs.piece(NOW, hashes[0], 0, total, &first[..half]);
-        assert_eq!(arrival, Ok(Arrival::NotYet));
-        assert_eq!(blobs.ask(NOW), hashes[2..3], "7.5 of 8 MiB");
-        let arrival = blobs.piece(NOW, hashes[0], half as u64, total, &first[half..]);
-        assert_eq!(arrival, Ok(Arrival::Whole));
-        blobs.connection_lost();
-        assert_eq!(blobs.ask(NOW), hashes[1..3], "in the order asked before");
-    }
-
-    #[test]
-    fn one_blob_may_exceed_the_credit() {
-        let mut blobs = Blobs::new(0);
-        let (small, large) = (BlobHash([1; 32]), BlobHash([2; 32]));
-        blobs.pin(large, CREDIT * 3);
-        blobs.pin(small, 1);
-        assert_eq!(blobs.ask(NOW), [large]);
-    }
-
-    #[test]
-    fn the_cache_forgets_the_least_recently_needed() {
-        let mut blobs = Blobs::new(8);
-        let contents: [&[u8]; 3] = [b"aaaa", b"bbbb", b"cccc"];
-        for bytes in contents {
-            blobs.pin(BlobHash::of(bytes), 4);
-        }
-        assert_eq!(blobs.ask(NOW).len(), 3);
-        for bytes in contents {
-            deliver(&mut blobs, bytes).unwrap();
-        }
-        let [a, b, c] = contents.map(BlobHash::of);
-        assert!(blobs.get(a).is_some(), "pinned beyond the budget");
-        assert_eq!(blobs.put(c), Some(Bytes::from_static(b"cccc")));
-        assert_eq!(blobs.put(c), None);
-        assert!(!blobs.unpin(b) && !blobs.unpin(a));
-        assert!(blobs.unpin(c), "the driver drops what it was given");
-        let here = [a, b, c].map(|hash| blobs.get(hash).is_some());
-        assert_eq!(here, [true, false, true]);
-    }
-
-    #[test]
-    fn other_bytes_are_asked_for_again_once() {
-        let mut blobs = Blobs::new(0);
-        let hash = BlobHash::of(b"good");
-        blobs.pin(hash, 4);
-        assert_eq!(blobs.ask(NOW), [hash]);
-        assert_eq!(blobs.piece(NOW, hash, 0, 4, b"evil"), Ok(Arrival::NotYet));
-        assert_eq!(blobs.ask(NOW), [hash]);
-        let twice = blobs.piece(NOW, hash, 0, 4, b"evil");
-        assert_eq!(twice, Err(Reason::WrongHash(hash)));
-        blobs.connection_lost();
-        assert_eq!(blobs.ask(NOW), [hash]);
-        assert_eq!(blobs.piece(NOW, hash, 0, 4, b"good"), Ok(Arrival::Whole));
-    }
-
-    #[test]
-    fn pieces_that_do_not_fit_are_refused() {
-        let hash = BlobHash::of(b"good");
-        for (offset, total) in [(0, 5), (1, 4), (u64::MAX, 4)] {
-            let mut blobs = Blobs::new(0);
-            blobs.pin(hash, 4);
-            let unasked = blobs.piece(NOW, hash, 0, 4, b"good");
-            assert_eq!(unasked, Err(Reason::BadPiece(hash)));
-            blobs.ask(NOW);
-            let outcome = blobs.piece(NOW, hash, offset, total, b"good");
-            assert_eq!(outcome, Err(Reason::BadPiece(hash)));
-        }
-    }
-
-    #[test]
-    fn credit_follows_the_rate() {
-        let mut blobs = Blobs::new(0);
-        let contents: Vec<Vec<u8>> = (0..64).map(|fill| vec![fill; 1 << 20]).collect();
-        let hashes: Vec<BlobHash> = contents.iter().map(|bytes| BlobHash::of(bytes)).collect();
-        for hash in &hashes {
-            blobs.pin(*hash, 1 << 20);
-        }
-        assert_eq!(blobs.ask(NOW).len(), 8);
-        // 4 MiB in 200 ms are 20 MiB a second.
-        for (at, bytes) in contents[..4].iter().enumerate() {
-            let now = Micros::from_millis(50 * (at as u64 + 1));
-            let arrival = blobs.piece(now, hashes[at], 0, 1 << 20, bytes);
-            assert_eq!(arrival, Ok(Arrival::Whole));
-        }
-        assert_eq!(
-            blobs.ask(Micros::from_millis(200)).len(),
-            16,
-            "20 under way"
-        );
-        // 2 in a second.
-        for at in 4..6 {
-            let now = Micros::from_millis(200 + 500 * (at as u64 - 3));
-            let arrival = blobs.piece(now, hashes[at], 0, 1 << 20, &contents[at]);
-            assert_eq!(arrival, Ok(Arrival::Whole));
-        }
-        assert_eq!(blobs.ask(Micros::from_millis(1200)), []);
-        blobs.connection_lost();
-        assert_eq!(blobs.ask(Micros::from_millis(1200)).len(), 8, "as at first");
-    }
-
-    #[test]
-    fn what_was_gone_is_asked_for_when_it_is_needed_again() {
-        let mut blobs = Blobs::new(0);
-        let hash = BlobHash::of(b"lost");
-        blobs.pin(hash, 4);
-        assert_eq!(blobs.ask(NOW), [hash]);
-        assert_eq!(blobs.gone(hash), Ok(()));
-        assert_eq!(blobs.ask(NOW), []);
-        assert!(!blobs.pin(hash, 4));
-        assert_eq!(blobs.ask(NOW), [hash]);
-        assert_eq!(deliver(&mut blobs, b"lost"), Ok(Arrival::Whole));
-    }
-}
+mod tests;

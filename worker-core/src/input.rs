@@ -3,7 +3,7 @@
 
 use crate::Micros;
 use bytes::Bytes;
-use manyhands_protocol::{Failure, JobId};
+use manyhands_protocol::{BlobHash, Failure, JobId};
 
 /// Something that happened. Given to [`Session::handle`](crate::Session::handle).
 ///
@@ -26,6 +26,14 @@ pub enum Input {
     Disconnected,
     /// A binary frame came.
     Frame(Bytes),
+    /// What has come of an [`Output::Fetch`](crate::Output::Fetch).
+    Fetched {
+        /// Which blob.
+        hash: BlobHash,
+        /// Its bytes, which the driver has hashed and found to be those; `None` where
+        /// it has others or none: then the coordinator is asked.
+        bytes: Option<Bytes>,
+    },
     /// How many bytes of the frames given out so far are not yet with the
     /// operating system (a browser's `bufferedAmount`). To be told whenever that
     /// number has fallen; bulk is held back while it is large.

@@ -14,6 +14,7 @@ mod leases;
 mod output;
 mod pieces;
 mod results;
+mod room;
 mod session;
 mod slots;
 mod sorted;
@@ -24,6 +25,7 @@ mod view;
 pub use config::Config;
 pub use input::Input;
 pub use output::{End, GrantFault, JobBundle, Output, Reason, Work};
+pub use room::{Ordinary, Room, Rooms};
 pub use session::Session;
 pub use view::{ConnectionView, LeaseView, View};
 

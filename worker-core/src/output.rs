@@ -22,6 +22,15 @@ pub enum Output {
     },
     /// Send this binary frame.
     Send(Vec<u8>),
+    /// Look for this blob where the driver can read it without the coordinator;
+    /// answer `Input::Fetched`. Only of a session that is
+    /// [`fetching`](crate::Session::fetching).
+    Fetch {
+        /// Its name.
+        hash: BlobHash,
+        /// Its length in bytes.
+        len: u64,
+    },
 
     /// Make the job ready: compile its module. Answer `Input::JobLoaded` or
     /// `Input::JobUnusable`.

@@ -7,6 +7,8 @@ mod inputs;
 mod messages;
 mod work;
 
+#[cfg(doc)]
+use crate::Ordinary;
 use crate::blobs::Blobs;
 use crate::connection::{Connection, Due};
 use crate::jobs::Job;
@@ -14,7 +16,7 @@ use crate::leases::Lease;
 use crate::results::Outbox;
 use crate::slots::Slots;
 use crate::sorted::SortedMap;
-use crate::{Config, Input, LeaseView, Micros, Output, Reason, View};
+use crate::{Config, Input, LeaseView, Micros, Output, Reason, Rooms, View};
 use manyhands_protocol::message::ToCoordinator;
 use manyhands_protocol::{JobId, LeaseId, SessionToken, codec, limits};
 use std::collections::VecDeque;
@@ -130,6 +132,21 @@ impl Session {
         }
     }
 
+    /// Has blobs gather where `rooms` says, instead of in [`Ordinary`] memory.
+    #[must_use]
+    pub fn gathering_in(mut self, rooms: Box<dyn Rooms>) -> Self {
+        self.blobs.gather_in(rooms);
+        self
+    }
+
+    /// Has the driver [look](Output::Fetch) for each blob before the coordinator is
+    /// asked for it.
+    #[must_use]
+    pub fn fetching(mut self) -> Self {
+        self.blobs.seek();
+        self
+    }
+
     /// Takes in what happened. Nothing is taken in after
     /// [`Output::Finished`].
     ///
@@ -232,6 +249,7 @@ impl Session {
                 }
             }
             Input::Frame(frame) => self.receive(frame),
+            Input::Fetched { hash, bytes } => self.fetched(hash, bytes),
             Input::Buffered { bytes } => {
                 if self.outbox.buffered(self.now, bytes) {
                     self.connection.heard(self.now);

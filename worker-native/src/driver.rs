@@ -1,13 +1,16 @@
 //! The loop around the session: socket, compute child, timer and commands in;
 //! what the session says out. Decides nothing and computes nothing.
 
+use crate::nearby::{Fetcher, Found};
+use crate::rooms::Shelf;
 use crate::socket::{News, Socket};
+use crate::wording::{report, spec, translate};
 use crate::{Config, RunError, StartError, url};
 use bytes::Bytes;
-use manyhands_engine::compute::{self, Compute, Event, Events, JobSpec};
+use manyhands_engine::compute::{self, Compute, Event, Events};
+use manyhands_protocol::BlobHash;
 use manyhands_protocol::message::EngineKind;
-use manyhands_protocol::{Failure, FailureKind, limits};
-use manyhands_worker_core::{self as core, End, Input, JobBundle, Micros, Output, Session, View};
+use manyhands_worker_core::{self as core, End, Input, Micros, Output, Session, View};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -39,6 +42,9 @@ pub(crate) struct Driver {
     unwritten: u64,
     compute: Compute,
     events: Events,
+    shelf: Shelf,
+    /// For blobs that this process can read itself.
+    fetcher: Option<Fetcher>,
     commands: mpsc::UnboundedReceiver<Command>,
     view: watch::Sender<View>,
     shown: Instant,
@@ -53,6 +59,7 @@ pub(crate) struct Driver {
 enum Wake {
     Socket(News),
     Compute(Option<Event>),
+    Found(Found),
     Command(Option<Command>),
     Timer,
     Show,
@@ -73,10 +80,19 @@ impl Driver {
         })
         .map_err(StartError::Child)?;
         let start = Instant::now();
+        let shelf = Shelf::default();
+        let fetcher = config
+            .nearby
+            .map(|nearby| Fetcher::start(nearby, shelf.clone()));
+        let fetcher = fetcher.transpose().map_err(StartError::Thread)?;
         let session = Session::new(
             session_config(config.name, config.threads, config.memory),
             Micros(0),
         );
+        let mut session = session.gathering_in(Box::new(shelf.clone()));
+        if fetcher.is_some() {
+            session = session.fetching();
+        }
         let (view, views) = watch::channel(session.view());
         let driver = Self {
             session,
@@ -86,6 +102,8 @@ impl Driver {
             unwritten: 0,
             compute,
             events,
+            shelf,
+            fetcher,
             commands,
             view,
             shown: start,
@@ -121,6 +139,7 @@ impl Driver {
         let input = match wake {
             Wake::Socket(news) => self.on_news(news),
             Wake::Compute(event) => self.on_event(event),
+            Wake::Found((hash, bytes)) => Some(Input::Fetched { hash, bytes }),
             Wake::Command(command) => self.on_command(command),
             Wake::Timer => Some(Input::Tick),
             Wake::Show => {
@@ -138,6 +157,9 @@ impl Driver {
     fn ready(&mut self) -> Option<Wake> {
         if let Some(event) = self.events.ready() {
             return Some(Wake::Compute(Some(event)));
+        }
+        if let Some(found) = self.fetcher.as_mut().and_then(Fetcher::ready) {
+            return Some(Wake::Found(found));
         }
         let news = self.socket.as_mut()?.ready()?;
         Some(Wake::Socket(news))
@@ -164,9 +186,16 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let fetched = async {
+            match &mut self.fetcher {
+                Some(fetcher) => fetcher.next().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             news = socket => Wake::Socket(news),
             event = self.events.next(), if self.broken.is_none() => Wake::Compute(event),
+            found = fetched => Wake::Found(found),
             command = self.commands.recv() => Wake::Command(command),
             () = timer => Wake::Timer,
             () = tokio::time::sleep_until(self.shown + VIEW_EVERY), if self.stale => Wake::Show,
@@ -189,9 +218,15 @@ impl Driver {
                     }
                 }
                 Output::Send(frame) => self.send(frame),
+                Output::Fetch { hash, len } => {
+                    let fetcher = self.fetcher.as_ref();
+                    fetcher
+                        .expect("the session was told of it")
+                        .fetch(hash, len);
+                }
                 Output::LoadJob(bundle) => self.compute.load(bundle.header.job, spec(*bundle)),
                 Output::UnloadJob { job } => self.compute.unload(job),
-                Output::PutBlob { hash, bytes } => self.compute.put_segment(hash, bytes),
+                Output::PutBlob { hash, bytes } => self.put(hash, bytes),
                 Output::DropBlob { hash } => self.compute.drop_segment(hash),
                 Output::Start {
                     slot,
@@ -205,6 +240,14 @@ impl Driver {
                 Output::Cancel { slot, ticket: _ } => self.compute.cancel(usize::from(slot)),
                 Output::Finished(end) => self.ended = Some(end),
             }
+        }
+    }
+
+    /// Gives the child a segment: as it lies, if it can be given that way.
+    fn put(&self, hash: BlobHash, bytes: Bytes) {
+        match self.shelf.find(hash) {
+            Some(memory) => self.compute.share_segment(hash, memory),
+            None => self.compute.put_segment(hash, bytes),
         }
     }
 
@@ -294,131 +337,5 @@ fn session_config(name: String, slots: u16, memory: u64) -> core::Config {
         // Without a source of random numbers workers reconnect at the same
         // moments, which is no reason not to work.
         seed: getrandom::u64().unwrap_or(0),
-    }
-}
-
-fn spec(bundle: JobBundle) -> JobSpec {
-    let JobBundle {
-        header,
-        module,
-        files,
-    } = bundle;
-    let names = header.files.into_iter().map(|file| file.name);
-    JobSpec {
-        wasm: module,
-        module: header.module,
-        params: Bytes::from(header.params),
-        memory_limit: header.memory,
-        task_timeout: Duration::from_millis(header.task_timeout_ms),
-        split: header.split,
-        files: names.zip(files).collect(),
-    }
-}
-
-fn translate(work: core::Work) -> compute::Work {
-    match work {
-        core::Work::Run {
-            node: _,
-            tasks,
-            single_step,
-            segments,
-        } => {
-            let segments = segments
-                .into_iter()
-                .map(|segment| (segment.first_task, segment.hash));
-            compute::Work::Run {
-                tasks,
-                single_step,
-                segments: segments.collect(),
-            }
-        }
-        core::Work::Merge {
-            node: _,
-            left,
-            right,
-        } => compute::Work::Merge { left, right },
-    }
-}
-
-/// What a piece's end, or news of it, mean to the session. Slots are as many as
-/// the session asked for, so their numbers fit.
-fn report(event: Event) -> Input {
-    let narrow = |slot: usize| u16::try_from(slot).expect("slots are at most MAX_SLOTS");
-    match event {
-        Event::Loaded { job } => Input::JobLoaded { job },
-        Event::LoadFailed { job, reason } => {
-            let failure = Failure {
-                kind: FailureKind::Crash,
-                message: limits::clip(reason),
-            };
-            Input::JobUnusable { job, failure }
-        }
-        Event::Done {
-            slot,
-            piece,
-            bytes,
-            busy,
-        } => Input::SlotDone {
-            slot: narrow(slot),
-            ticket: piece,
-            partial: bytes,
-            busy_us: busy.as_micros() as u64,
-        },
-        Event::Failed {
-            slot,
-            piece,
-            mut failure,
-            at,
-        } => {
-            failure.message = limits::clip(failure.message);
-            Input::SlotFailed {
-                slot: narrow(slot),
-                ticket: piece,
-                failure,
-                at,
-            }
-        }
-        Event::Overdue { slot, piece, tasks } => {
-            let message = format!(
-                "tasks {}..{} took too long together",
-                tasks.start, tasks.end
-            );
-            let failure = Failure {
-                kind: FailureKind::Timeout,
-                message,
-            };
-            Input::SlotFailed {
-                slot: narrow(slot),
-                ticket: piece,
-                failure,
-                at: None,
-            }
-        }
-        Event::Stopped { slot, piece } => Input::SlotStopped {
-            slot: narrow(slot),
-            ticket: piece,
-        },
-        Event::Lost { slot, piece } => Input::SlotLost {
-            slot: narrow(slot),
-            ticket: piece,
-        },
-        Event::Crashed {
-            slot,
-            piece,
-            reason,
-        } => Input::SlotCrashed {
-            slot: narrow(slot),
-            ticket: piece,
-            message: reason,
-        },
-        Event::Log { job, slot: _, line } => Input::Log { job, text: line },
-        Event::Progress { slot, piece, tasks } => Input::SlotProgress {
-            slot: narrow(slot),
-            ticket: piece,
-            tasks: tasks as u64,
-        },
-        Event::Restarted { .. } | Event::Unavailable { .. } => {
-            unreachable!("these concern the child, not a piece")
-        }
     }
 }

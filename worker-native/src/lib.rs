@@ -4,6 +4,8 @@
 //! - [`Worker`]: starts all of it, tells how it stands, drains.
 //! - `driver`: the loop around [`manyhands_worker_core::Session`].
 //! - `socket`: one WebSocket connection, off the driver's path.
+//! - `rooms`: where blobs gather, so that the child need not be sent them.
+//! - `nearby`: blobs that this process can read itself.
 //! - `machine`: what this machine is called and has.
 //!
 //! What to compute, and when to reconnect, is decided in the session; guests run
@@ -11,14 +13,19 @@
 
 mod driver;
 mod machine;
+mod nearby;
+mod rooms;
 mod socket;
 mod url;
+mod wording;
 
 use driver::{Command, Driver};
 pub use manyhands_worker_core::{ConnectionView, End, LeaseView, View};
+pub use nearby::{Nearby, Part};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -38,6 +45,9 @@ pub struct Config {
     /// Where compiled code is kept from one start to the next; `None` for
     /// nowhere. Several workers may share it.
     pub cache: Option<PathBuf>,
+    /// Where inputs lie that this process can read itself; `None` where all come from
+    /// the coordinator.
+    pub nearby: Option<Arc<dyn Nearby>>,
     /// The executable that calls [`manyhands_engine::child::main`]: as a rule
     /// this process's own.
     pub child_program: PathBuf,
@@ -56,6 +66,7 @@ impl Config {
             threads: machine::threads(),
             memory: machine::memory(),
             cache: None,
+            nearby: None,
             child_program,
             child_args,
         }
@@ -71,6 +82,9 @@ pub enum StartError {
     /// The compute child's executable cannot be started.
     #[error("the compute process cannot be started: {0}")]
     Child(#[source] io::Error),
+    /// A thread that reads inputs cannot be started.
+    #[error("the thread that reads inputs cannot be started: {0}")]
+    Thread(#[source] io::Error),
     /// No such number of threads.
     #[error("{0} threads: give 1 to {max}", max = manyhands_protocol::limits::MAX_SLOTS)]
     Threads(u16),
@@ -120,6 +134,7 @@ impl Worker {
         if config.threads == 0 || config.threads > max {
             return Err(StartError::Threads(config.threads));
         }
+        machine::allow_files();
         let (commands, inbox) = mpsc::unbounded_channel();
         let (driver, view) = Driver::new(config, inbox)?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));

@@ -208,6 +208,7 @@ impl Driver {
                 self.jobs.remove(&job);
                 self.slots.values_mut().for_each(|slot| slot.forget(job));
             }
+            Output::Fetch { .. } => unreachable!("the session is not told to fetch"),
             Output::PutBlob { hash, bytes } => {
                 self.segments.insert(hash, Segment::new(bytes));
             }

@@ -204,6 +204,7 @@ impl World {
                     ));
                 }
             }
+            Output::Fetch { .. } => unreachable!("the session is not told to fetch"),
             Output::PutBlob { hash, bytes } => {
                 let worker = self.worker(id).expect("it speaks");
                 if !worker.blobs.insert(hash) || BlobHash::of(&bytes) != hash {

@@ -3,9 +3,11 @@
 //! in [`crate::blobs`].
 
 use super::Session;
+use crate::blobs::Arrival;
 use crate::jobs::JobState;
 use crate::leases::Lease;
 use crate::{JobBundle, Output, Reason};
+use bytes::Bytes;
 use manyhands_protocol::message::ToCoordinator;
 use manyhands_protocol::{BlobHash, Failure, FailureKind};
 
@@ -46,6 +48,16 @@ impl Session {
             if !asks.is_empty() {
                 self.send(&ToCoordinator::Need(asks));
             }
+            let fetches = self.blobs.sought().into_iter();
+            self.outputs
+                .extend(fetches.map(|(hash, len)| Output::Fetch { hash, len }));
+        }
+    }
+
+    /// The driver has looked for a blob.
+    pub(super) fn fetched(&mut self, hash: BlobHash, bytes: Option<Bytes>) {
+        if self.blobs.found(self.now, hash, bytes) == Arrival::Whole {
+            self.arrived(hash);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::coordinator::{Coordinator, JOB};
 use super::world::World;
-use crate::Work;
 use crate::blobs::CREDIT;
+use crate::{Room, Rooms, Session, Work};
 use bytes::Bytes;
 use manyhands_protocol::message::{MergeMode, ToCoordinator, ToWorker};
 use manyhands_protocol::{BlobHash, FailureKind, Node, codec};
@@ -270,4 +270,66 @@ fn a_revoked_lease_is_returned_unless_it_has_begun() {
     assert_eq!(returned, [ToCoordinator::Returned { lease: waiting }]);
     world.run_dry();
     assert_eq!(world.coordinator.handed.len(), 1);
+}
+
+#[test]
+fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::set_up(coordinator, Session::fetching);
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.deliver_all();
+    let sought = std::mem::take(&mut world.sought);
+    assert_eq!(sought.len(), 2 + 8, "module, file, all segments");
+    assert_eq!(world.coordinator.needed, []);
+    // All but the module and one segment.
+    let missing = [sought[0], sought[5]];
+    for hash in &sought {
+        let found = world.coordinator.store[hash].clone();
+        let bytes = Some(found).filter(|_| !missing.contains(hash));
+        world.handle(crate::Input::Fetched { hash: *hash, bytes });
+    }
+    world.run_dry();
+    assert_eq!(world.coordinator.needed, missing);
+    assert_eq!(
+        world.sought,
+        [],
+        "what it does not have is not sought again"
+    );
+    assert_eq!(world.coordinator.handed.len(), 1);
+    assert_eq!(world.disconnects, []);
+}
+
+/// Gives each blob a room that adds a line to it.
+#[derive(Debug)]
+struct Marked(Vec<u8>);
+
+impl Rooms for Marked {
+    fn room(&mut self, _hash: BlobHash, _len: u64) -> Box<dyn Room> {
+        Box::new(Self(Vec::new()))
+    }
+}
+
+impl Room for Marked {
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn whole(self: Box<Self>) -> Bytes {
+        Bytes::from([&self.0[..], b"marked"].concat())
+    }
+}
+
+#[test]
+fn blobs_gather_where_the_driver_says() {
+    let coordinator = Coordinator::new(4, MergeMode::Concat);
+    let marking = |session: Session| session.gathering_in(Box::new(Marked(Vec::new())));
+    let mut world = World::set_up(coordinator, marking);
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.unchecked = true;
+    world.deliver_all();
+    let bundle = &world.jobs[&JOB];
+    assert!(bundle.module.ends_with(b"marked"));
+    assert_eq!(world.disconnects, [], "what came was as it should be");
 }
