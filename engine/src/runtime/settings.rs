@@ -14,9 +14,15 @@ pub const SLOT_STACK: usize = 8 << 20;
 /// What wasm may use of it. Browsers give about 1 MB too.
 const WASM_STACK: usize = 1 << 20;
 
-/// How much of a linear memory is kept and zeroed by hand instead of being
+/// How much of a linear memory or a table is kept and zeroed by hand instead of being
 /// given back to the system after each block.
 const KEEP_RESIDENT: usize = 64 << 10;
+
+/// The same of a linear memory where the system says which pages were written to, so
+/// that no others are zeroed: as much as a guest has that reads 1 MiB at a time and
+/// leaves a partial of as much. A page that is given back costs its fault in the next
+/// block, ten times what zeroing it costs.
+const KEEP_WRITTEN: usize = 8 << 20;
 
 pub(super) fn engine(slots: usize) -> Result<Engine> {
     // Without the address space that pooling reserves (a container's limit),
@@ -45,6 +51,10 @@ fn pool(slots: usize) -> InstanceAllocationStrategy {
     // An instance is dropped before its thread makes the next; the second one
     // a slot is for memory that still waits for its batch to be given back.
     let instances = u32::try_from(slots).unwrap_or(u32::MAX).clamp(1, 4096) * 2 + BATCH as u32;
+    let keep = match PoolingAllocationConfig::is_pagemap_scan_available() {
+        true => KEEP_WRITTEN,
+        false => KEEP_RESIDENT,
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(instances)
         .total_memories(instances)
@@ -54,7 +64,7 @@ fn pool(slots: usize) -> InstanceAllocationStrategy {
         .max_memory_size(MAX_MEMORY as usize)
         .table_elements(MAX_TABLE_ELEMENTS as usize)
         .decommit_batch_size(BATCH)
-        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .linear_memory_keep_resident(keep)
         .table_keep_resident(KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
     InstanceAllocationStrategy::Pooling(pool)
