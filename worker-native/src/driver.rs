@@ -86,7 +86,12 @@ impl Driver {
             .map(|nearby| Fetcher::start(nearby, shelf.clone()));
         let fetcher = fetcher.transpose().map_err(StartError::Thread)?;
         let session = Session::new(
-            session_config(config.name, config.threads, config.memory),
+            session_config(
+                config.name,
+                config.threads,
+                config.memory,
+                fetcher.is_some(),
+            ),
             Micros(0),
         );
         let mut session = session.gathering_in(Box::new(shelf.clone()));
@@ -324,7 +329,15 @@ impl Driver {
     }
 }
 
-fn session_config(name: String, slots: u16, memory: u64) -> core::Config {
+/// What is kept of inputs that need not be sent: next to nothing, since the system has
+/// them too, and memory given back while slots compute delays nobody's end.
+const NEARBY_CACHE: u64 = 16 << 20;
+
+fn session_config(name: String, slots: u16, memory: u64, nearby: bool) -> core::Config {
+    let cache_bytes = match nearby {
+        true => NEARBY_CACHE,
+        false => (memory / 8).clamp(64 << 20, 1 << 30),
+    };
     core::Config {
         name,
         engine: EngineKind::Native,
@@ -333,7 +346,7 @@ fn session_config(name: String, slots: u16, memory: u64) -> core::Config {
         memory,
         // wasmtime has it on every machine that it supports.
         simd: true,
-        cache_bytes: (memory / 8).clamp(64 << 20, 1 << 30),
+        cache_bytes,
         // Without a source of random numbers workers reconnect at the same
         // moments, which is no reason not to work.
         seed: getrandom::u64().unwrap_or(0),
