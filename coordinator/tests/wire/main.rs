@@ -5,6 +5,7 @@ mod api;
 mod guarded;
 mod guests;
 mod hostile;
+mod nearby;
 mod restarts;
 mod setup;
 mod watching;
