@@ -27,9 +27,14 @@ impl Growing {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Sealed(pub(crate) Infallible);
+pub(crate) struct Sealed(Infallible);
 
 impl Sealed {
+    /// Whoever has one is not here.
+    pub(crate) fn never(&self) -> ! {
+        match self.0 {}
+    }
+
     pub(super) fn len(&self) -> usize {
         match self.0 {}
     }
