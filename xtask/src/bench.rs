@@ -36,6 +36,19 @@ pub(crate) struct Options {
     markdown: bool,
 }
 
+impl Options {
+    /// Every part, only to see that it runs.
+    pub(crate) fn short() -> Self {
+        Self {
+            names: Vec::new(),
+            rounds: 1,
+            scale: 1,
+            short: true,
+            markdown: false,
+        }
+    }
+}
+
 /// Builds what is measured and measures it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let tools = tools::for_tests()?;

@@ -2,11 +2,13 @@
 
 use anyhow::Result;
 
-use crate::{checks, test};
+use crate::{bench, checks, test};
 
-/// Runs what fails quickly first, then the tests, then the lints.
+/// Runs what fails quickly first, then the tests, then every part of the bench,
+/// for crashes and not for times, then the lints.
 pub(crate) fn run() -> Result<()> {
     checks::formatting()?;
     test::run(&test::Options::default())?;
+    bench::run(&bench::Options::short())?;
     checks::run()
 }

@@ -36,7 +36,7 @@ enum Command {
     Test(test::Options),
     /// Check formatting, lints, licences and the purity of the pure crates
     Check,
-    /// Do all that CI does: `test`, then `check`
+    /// Do all that CI does: `test`, `bench --short`, then `check`
     Ci,
     /// Measure the system beside the bare runtime, in one run
     Bench(bench::Options),
