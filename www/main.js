@@ -10,8 +10,7 @@ import { Wakefulness, watchBattery } from './power.js';
 const LOOK_MS = 1500;
 /** How long an answer may take: no look may stop all later ones. */
 const ANSWER_MS = 10_000;
-/** How often an idle worker asks whether it is left out, and why: the list of
- * all workers may be long. */
+/** How often an idle worker asks whether it is left out, and why. */
 const ASK_MS = 10_000;
 /** How long a stop may take to hand in what is nearly done, in milliseconds. */
 const PARTING_MS = 1000;
@@ -358,14 +357,16 @@ async function askAboutMe() {
     quarantine = null;
   } else if (performance.now() - askedAt >= ASK_MS) {
     askedAt = performance.now();
-    const me = (await ask('workers')).find((worker) => String(worker.id) === status.worker);
+    const me = status.worker && (await ask(`workers/${status.worker}`));
     quarantine = (me && me.quarantine) || null;
   }
   if (quarantine !== before) show();
 }
 
+/** What the coordinator says; null where there is no such thing (any more). */
 async function ask(what) {
   const response = await fetch(`api/v1/${what}`, { signal: AbortSignal.timeout(ANSWER_MS) });
+  if (response.status === 404) return null;
   if (!response.ok) throw new Error(`${response.status}`);
   return response.json();
 }

@@ -12,9 +12,9 @@ use error::Answer;
 pub use error::{ClientError, plain};
 pub use events::{News, Watch};
 use manyhands_protocol::api::{
-    JobPage, JobState, JobView, ModuleView, Status, Submission, Waited, WorkerView,
+    JobPage, JobState, JobView, ModuleView, Status, Submission, Waited, WorkerPage, WorkerView,
 };
-use manyhands_protocol::{BlobHash, JobId};
+use manyhands_protocol::{BlobHash, JobId, WorkerId};
 use reqwest::{Method, RequestBuilder, Response, Url};
 pub use retry::{PATIENCE, persist};
 use serde::de::DeserializeOwned;
@@ -161,12 +161,31 @@ impl Client {
             .await
     }
 
-    /// The workers, as they stand.
+    /// One page of workers, in the order in which they joined, as they stand.
     ///
     /// # Errors
     /// When the coordinator does not answer.
-    pub async fn workers(&self) -> Result<Vec<WorkerView>, ClientError> {
-        self.json(self.request(Method::GET, "workers")?).await
+    pub async fn workers(
+        &self,
+        after: Option<WorkerId>,
+        limit: usize,
+    ) -> Result<WorkerPage, ClientError> {
+        let mut request = self
+            .request(Method::GET, "workers")?
+            .query(&[("limit", limit)]);
+        if let Some(after) = after {
+            request = request.query(&[("after", after.0)]);
+        }
+        self.json(request).await
+    }
+
+    /// One worker, as it stands.
+    ///
+    /// # Errors
+    /// `not_found`, also once it has left.
+    pub async fn worker(&self, worker: WorkerId) -> Result<WorkerView, ClientError> {
+        self.json(self.request(Method::GET, &format!("workers/{worker}"))?)
+            .await
     }
 
     /// The coordinator at a glance.

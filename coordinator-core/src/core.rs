@@ -9,11 +9,11 @@ use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::merging::Merging;
 use crate::outputs::Output;
-use crate::workers::Workers;
+use crate::workers::{Worker, Workers};
 use bytes::Bytes;
-use manyhands_protocol::api::{JobView, Status, WorkerView};
+use manyhands_protocol::api::{JobView, Status, WorkerPage, WorkerView};
 use manyhands_protocol::message::ToWorker;
-use manyhands_protocol::{JobId, LeaseId, Node};
+use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 use manyhands_scheduler::{Action, Event, JobSpec, Micros, Quarantine, Scheduler};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -256,27 +256,45 @@ impl Core {
         self.jobs.keys().copied()
     }
 
-    /// All workers with a session, as they stand at `now`.
+    /// Workers with a session, as they stand at `now`, in the order in which they
+    /// joined: at most `limit` of those that did `after` this one. A few
+    /// microseconds each: who asks for thousands keeps all others waiting.
     #[must_use]
-    pub fn worker_views(&self, now: Micros) -> Vec<WorkerView> {
-        let views = self.workers.iter().filter_map(|(id, entry)| {
-            let progress = self.scheduler.worker(id)?;
-            let quarantine = progress.quarantine.map(|why| describe(&why, now));
-            Some(WorkerView {
-                id,
-                name: entry.name.clone(),
-                engine: entry.engine,
-                slots: progress.slots,
-                connected: entry.connection().is_some(),
-                leases: progress.leases as u64,
-                blocks: progress.blocks,
-                tasks: progress.tasks,
-                job: progress.job,
-                joined_ms: entry.joined_ms,
-                quarantine,
-            })
-        });
-        views.collect()
+    pub fn worker_page(&self, now: Micros, after: Option<WorkerId>, limit: usize) -> WorkerPage {
+        let mut left = self.workers.after(after);
+        let views = left.by_ref().take(limit);
+        let workers: Vec<_> = views
+            .filter_map(|(id, entry)| self.describe_worker(now, id, entry))
+            .collect();
+        let last = workers.last().map(|last| last.id);
+        WorkerPage {
+            next: last.filter(|_| left.next().is_some()),
+            workers,
+        }
+    }
+
+    /// One worker with a session, as it stands at `now`.
+    #[must_use]
+    pub fn worker_view(&self, now: Micros, worker: WorkerId) -> Option<WorkerView> {
+        self.describe_worker(now, worker, self.workers.get(worker)?)
+    }
+
+    fn describe_worker(&self, now: Micros, id: WorkerId, entry: &Worker) -> Option<WorkerView> {
+        let progress = self.scheduler.worker(id)?;
+        let quarantine = progress.quarantine.map(|why| describe(&why, now));
+        Some(WorkerView {
+            id,
+            name: entry.name.clone(),
+            engine: entry.engine,
+            slots: progress.slots,
+            connected: entry.connection().is_some(),
+            leases: progress.leases as u64,
+            blocks: progress.blocks,
+            tasks: progress.tasks,
+            job: progress.job,
+            joined_ms: entry.joined_ms,
+            quarantine,
+        })
     }
 
     /// The figures of the page; the version is the driver's.

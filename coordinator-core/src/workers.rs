@@ -5,6 +5,7 @@ use crate::inputs::ConnectionId;
 use manyhands_protocol::message::{EngineKind, Hello};
 use manyhands_protocol::{JobId, SessionToken, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// One session.
 #[derive(Debug)]
@@ -60,8 +61,14 @@ impl Workers {
         self.sessions.get(&worker)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
-        self.sessions.iter().map(|(id, worker)| (*id, worker))
+    /// Those that joined after this one, in that order.
+    pub(crate) fn after(
+        &self,
+        worker: Option<WorkerId>,
+    ) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        let from = worker.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.sessions.range((from, Bound::Unbounded));
+        after.map(|(id, worker)| (*id, worker))
     }
 
     pub(crate) fn by_session(&self, session: SessionToken) -> Option<WorkerId> {

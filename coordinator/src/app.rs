@@ -4,7 +4,7 @@ use crate::admissions::Admissions;
 use crate::blobs::Blobs;
 use crate::board::Board;
 use crate::config::Limits;
-use crate::driver::{Input, Trouble};
+use crate::driver::{Input, Question, Trouble};
 use crate::error::ApiError;
 use crate::guard::Guard;
 use crate::guests::Guests;
@@ -28,6 +28,7 @@ pub(crate) struct App {
     pub(crate) compute: Compute,
     pub(crate) guests: Guests,
     pub(crate) driver: mpsc::Sender<Input>,
+    pub(crate) questions: mpsc::Sender<Question>,
     pub(crate) board: Board,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) metrics: Metrics,
@@ -70,6 +71,17 @@ impl App {
     ) -> Result<T, ApiError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.driver.send(question(reply)).await;
+        sent.map_err(|_| ApiError::closing())?;
+        answer.await.map_err(|_| ApiError::closing())
+    }
+
+    /// Asks the driver how things stand, past whatever else waits for it.
+    pub(crate) async fn look<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.questions.send(question(reply)).await;
         sent.map_err(|_| ApiError::closing())?;
         answer.await.map_err(|_| ApiError::closing())
     }

@@ -1,9 +1,9 @@
-//! The board: how each job stands, as the driver last wrote it, for those who
-//! ask. Readers never wait for the driver, nor it for them.
+//! The board: how each job and the coordinator stand, as the driver last wrote
+//! it, for those who ask. Readers never wait for the driver, nor it for them.
 
 use axum::body::Bytes;
 use manyhands_protocol::JobId;
-use manyhands_protocol::api::JobView;
+use manyhands_protocol::api::{JobView, Status};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -162,10 +162,27 @@ impl Entry {
     }
 }
 
-/// All jobs that run, and some that ran lately.
-#[derive(Debug, Default)]
+/// All jobs that run, and some that ran lately; and the figures of the page.
+#[derive(Debug)]
 pub(crate) struct Board {
     jobs: RwLock<Jobs>,
+    status: RwLock<Status>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            workers: 0,
+            slots: 0,
+            running: 0,
+            trouble: None,
+        };
+        Self {
+            jobs: RwLock::default(),
+            status: RwLock::new(status),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -194,6 +211,18 @@ impl Board {
     pub(crate) fn remove(&self, job: JobId) {
         let mut jobs = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
         jobs.entries.remove(&job);
+    }
+
+    /// Shows how the coordinator stands now; its version stays.
+    pub(crate) fn show(&self, now: Status) {
+        let mut status = self.status.write().unwrap_or_else(PoisonError::into_inner);
+        let version = std::mem::take(&mut status.version);
+        *status = Status { version, ..now };
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let status = self.status.read().unwrap_or_else(PoisonError::into_inner);
+        status.clone()
     }
 
     pub(crate) fn get(&self, job: JobId) -> Option<Arc<Entry>> {

@@ -118,6 +118,7 @@ impl Coordinator {
             source,
         })?;
         let (inputs, inbox) = mpsc::channel(driver::QUEUE);
+        let (questions, asked) = mpsc::channel(driver::QUESTIONS);
         let app = Arc::new(App {
             guard: Guard::new(address, &config.allow_hosts, key.clone()),
             blobs,
@@ -126,6 +127,7 @@ impl Coordinator {
             compute,
             guests: Guests::default(),
             driver: inputs,
+            questions,
             board: Board::default(),
             journal,
             metrics: Metrics::new(),
@@ -156,7 +158,7 @@ impl Coordinator {
             // Whatever makes the driver end, a panic included: without it the
             // coordinator is of no use, and must not seem to be.
             let _closing = closing.drop_guard();
-            driver.run(inbox).await;
+            driver.run(inbox, asked).await;
         });
         let listening = guests::listen(app.driver.clone(), events, app.closing.clone());
         app.tasks.spawn(listening);

@@ -302,6 +302,17 @@ pub struct JobPage {
     pub next: Option<JobId>,
 }
 
+/// One page of workers, in the order in which they joined.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct WorkerPage {
+    /// At most as many as asked for.
+    pub workers: Vec<WorkerView>,
+    /// `after` of the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<WorkerId>,
+}
+
 /// One worker, as it stands.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]

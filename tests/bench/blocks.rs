@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::stand_in::{News, Role, StandIn};
 use crate::table::{Row, Table, Unit, median};
 use manyhands_protocol::MergeMode;
+use manyhands_tests::cluster::workers;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -108,8 +109,7 @@ struct Moment {
 
 impl Moment {
     async fn now(coordinator: &Coordinator) -> Self {
-        let workers = coordinator.client.workers().await;
-        let workers = workers.expect("the coordinator answers");
+        let workers = workers(&coordinator.client).await;
         Self {
             at: Instant::now(),
             blocks: workers.iter().map(|worker| worker.blocks).sum(),

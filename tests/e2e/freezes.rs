@@ -1,7 +1,7 @@
 //! A worker that is stopped for longer than the deadline, as a laptop that
 //! slept: the job goes on without it, and it goes on with the next one.
 
-use manyhands_tests::cluster::{Cluster, Setup};
+use manyhands_tests::cluster::{Cluster, Setup, workers};
 use manyhands_tests::jobs::Job;
 use manyhands_tests::process::{Process, Signal};
 use manyhands_tests::processes;
@@ -27,7 +27,7 @@ async fn a_worker_that_slept_works_on_the_next_job() {
     let running = cluster.run(&job, &[]);
     cluster
         .until("the sleeper has a block", async |client| {
-            let workers = client.workers().await.unwrap();
+            let workers = workers(client).await;
             let mut sleepers = workers.iter().filter(|worker| worker.name == "sleeper");
             sleepers.any(|worker| worker.leases > 0 && worker.blocks > 0)
         })
@@ -35,7 +35,7 @@ async fn a_worker_that_slept_works_on_the_next_job() {
     processes::signal(&all_of(&sleeper), Signal::STOP);
     cluster
         .until("the sleeper is given up", async |client| {
-            let workers = client.workers().await.unwrap();
+            let workers = workers(client).await;
             let mut sleepers = workers.iter().filter(|worker| worker.name == "sleeper");
             sleepers.all(|worker| !worker.connected && worker.leases == 0)
         })
@@ -47,7 +47,7 @@ async fn a_worker_that_slept_works_on_the_next_job() {
     processes::signal(&all_of(&sleeper), Signal::CONT);
     cluster
         .until("the sleeper is back", async |client| {
-            let workers = client.workers().await.unwrap();
+            let workers = workers(client).await;
             let mut sleepers = workers.iter().filter(|worker| worker.name == "sleeper");
             sleepers.any(|worker| worker.connected)
         })

@@ -2,7 +2,7 @@
 //! workers and other jobs go on.
 
 use manyhands_tests::browser::{Browser, Engine};
-use manyhands_tests::cluster::{Cluster, PATIENCE, shown_name};
+use manyhands_tests::cluster::{Cluster, PATIENCE, shown_name, workers};
 use manyhands_tests::jobs::Job;
 use serde_json::json;
 
@@ -63,7 +63,7 @@ async fn in_a_tab() {
     let tab = cluster.tab(&browser, 2).await;
     fails_in_every_way(&cluster).await;
     let name = shown_name(Engine::Chromium);
-    let workers = cluster.client.workers().await.unwrap();
+    let workers = workers(&cluster.client).await;
     assert!(
         workers.iter().any(|worker| worker.name.contains(name)),
         "the tab went on"

@@ -1,7 +1,7 @@
 //! Workers that die, tabs that close, workers that leave: the same bytes.
 
 use manyhands_tests::browser::{Browser, Engine};
-use manyhands_tests::cluster::{Cluster, shown_name};
+use manyhands_tests::cluster::{Cluster, shown_name, workers};
 use manyhands_tests::jobs::Job;
 use manyhands_tests::process::Signal;
 use manyhands_tests::processes;
@@ -37,7 +37,7 @@ async fn a_closed_tab_gives_its_leases_back_at_once() {
     // A session that was said goodbye to is over, not merely disconnected.
     cluster
         .until("the tab's session is over", async |client| {
-            let workers = client.workers().await.unwrap();
+            let workers = workers(client).await;
             !workers.iter().any(|worker| worker.name.contains(name))
         })
         .await;

@@ -261,9 +261,18 @@ impl Cluster {
 
     /// The worker of this name.
     pub async fn worker_view(&self, name: &str) -> Option<WorkerView> {
-        let workers = self.client.workers().await.unwrap();
+        let workers = workers(&self.client).await;
         workers.into_iter().find(|worker| worker.name == name)
     }
+}
+
+/// The workers of a coordinator that has some hundreds at most.
+///
+/// # Panics
+/// When it does not answer.
+pub async fn workers(client: &Client) -> Vec<WorkerView> {
+    let page = client.workers(None, 500).await;
+    page.expect("the coordinator answers").workers
 }
 
 fn coordinator(folder: &Path, data: &Path, options: &[String]) -> Process {

@@ -176,10 +176,9 @@ impl Driver {
                 job.entry.publish(Arc::new(view));
             }
         }
-        self.count();
     }
 
-    /// Brings the metrics up to date.
+    /// Brings status and metrics up to date.
     pub(super) fn count(&mut self) {
         let (status, metrics) = (self.core.status(), &self.app.metrics);
         let gauges = [
@@ -213,5 +212,6 @@ impl Driver {
         );
         add(&metrics.refused, now.refused, before.refused);
         self.counted = now;
+        self.app.board.show(status);
     }
 }

@@ -13,9 +13,9 @@ use jobs::Running;
 use manyhands_coordinator_core::{
     ConnectionId, Core, Counts, FromWorker, Input as Event, NewJob, Request, Stored,
 };
-use manyhands_protocol::api::{BlobView, JobView, Status, WorkerView};
+use manyhands_protocol::api::{BlobView, JobView, WorkerPage, WorkerView};
 use manyhands_protocol::message::Hello;
-use manyhands_protocol::{BlobHash, Failure, JobId, LeaseId, Node, SessionToken};
+use manyhands_protocol::{BlobHash, Failure, JobId, LeaseId, Node, SessionToken, WorkerId};
 use manyhands_scheduler::Micros;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,6 +27,9 @@ pub(crate) const QUEUE: usize = 4096;
 
 /// Inputs taken in one round, whose records are committed together.
 const ROUND: usize = 256;
+
+/// Questions that may wait for the driver, and are answered in one round.
+pub(crate) const QUESTIONS: usize = 64;
 
 /// How often a job that changes is published, and one that does not.
 const PUBLISH_US: u64 = 100_000;
@@ -106,12 +109,26 @@ pub(crate) enum Input {
     Broken,
     /// A line of a guest that ran in the compute child.
     Log { job: JobId, text: String },
-    /// The workers, as they stand.
-    Workers { reply: Reply<Vec<WorkerView>> },
-    /// The figures of the page.
-    Status { reply: Reply<Status> },
     /// Say farewell to all workers, commit what is left, and end.
     Close,
+}
+
+/// How things stand. Answered before whatever else waits for the driver: whoever
+/// looks does not wait behind ten thousand workers.
+pub(crate) enum Question {
+    /// Some of the workers.
+    Workers {
+        after: Option<WorkerId>,
+        limit: usize,
+        reply: Reply<WorkerPage>,
+    },
+    /// One of them, if it has a session.
+    Worker {
+        worker: WorkerId,
+        reply: Reply<Option<WorkerView>>,
+    },
+    /// Why nothing can be kept at present, if so: whether the driver answers.
+    Trouble { reply: Reply<Option<String>> },
 }
 
 /// What cannot be kept.
@@ -206,7 +223,11 @@ impl Driver {
     }
 
     /// Runs until told to close.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Input>,
+        mut questions: mpsc::Receiver<Question>,
+    ) {
         let mut round = Vec::with_capacity(ROUND);
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
@@ -220,6 +241,7 @@ impl Driver {
             }
             tokio::select! {
                 _ = inbox.recv_many(&mut round, ROUND) => {}
+                Some(question) = questions.recv() => self.answer(question),
                 () = &mut sleep, if due.is_some() => {}
             }
             let now = self.now();
@@ -232,8 +254,16 @@ impl Driver {
             if self.core.next_deadline().is_some_and(|due| due <= now) {
                 self.core.handle(now, Event::Tick);
             }
+            // Before any answer leaves: who was told something finds it counted.
+            self.count();
             self.carry_out(now);
             self.publish(now);
+            for _ in 0..QUESTIONS {
+                let Ok(question) = questions.try_recv() else {
+                    break;
+                };
+                self.answer(question);
+            }
             if self
                 .end_by
                 .is_some_and(|by| self.core.is_settled() || now >= by)
@@ -296,15 +326,10 @@ impl Driver {
             Input::Trouble { source, why } => self.trouble(source, why),
             Input::Lost { hash, why } => return self.lost(hash, &why),
             Input::Log { job, text } => return self.log(job, &text),
-            // Nobody waits for these any more if they have left.
+            // Nobody waits for this any more who has left.
             Input::Holds { from, lease, reply } => {
                 let _ = reply.send(self.core.holds(from, lease));
                 return;
-            }
-            Input::Workers { reply } => return drop(reply.send(self.core.worker_views(now))),
-            Input::Status { reply } => {
-                self.count();
-                return drop(reply.send(self.status()));
             }
             Input::Broken => unreachable!("dealt with in the loop"),
             Input::Close => {
@@ -313,6 +338,22 @@ impl Driver {
             }
         };
         self.core.handle(now, event);
+    }
+
+    fn answer(&mut self, question: Question) {
+        let now = self.now();
+        // Nobody waits for these any more if they have left.
+        match question {
+            Question::Workers {
+                after,
+                limit,
+                reply,
+            } => drop(reply.send(self.core.worker_page(now, after, limit))),
+            Question::Worker { worker, reply } => {
+                drop(reply.send(self.core.worker_view(now, worker)));
+            }
+            Question::Trouble { reply } => drop(reply.send(self.core.status().trouble)),
+        }
     }
 
     fn wait(&mut self, waiting: Waiting) -> Request {
@@ -338,13 +379,6 @@ impl Driver {
             }
         }
         Event::Trouble(self.troubles.values().next().cloned())
-    }
-
-    fn status(&self) -> Status {
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            ..self.core.status()
-        }
     }
 }
 

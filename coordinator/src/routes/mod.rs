@@ -6,6 +6,7 @@ mod jobs;
 mod openapi;
 mod result;
 mod status;
+mod workers;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -40,7 +41,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/jobs/{id}/events", get(events::watch))
         .route("/jobs/{id}/result", get(result::result))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/workers", get(status::workers))
+        .route("/workers", get(workers::list))
+        .route("/workers/{id}", get(workers::show))
         .route("/status", get(status::status))
         .route("/goodbye", post(status::goodbye))
         .route("/openapi.json", get(openapi::document))

@@ -1,6 +1,6 @@
 //! The OpenAPI document of `/api/v1`.
 
-use super::{blobs, events, jobs, result, status};
+use super::{blobs, events, jobs, result, status, workers};
 use axum::Json;
 use manyhands_protocol::api::{ErrorBody, Waited};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -23,7 +23,8 @@ use utoipa::{Modify, OpenApi};
         jobs::cancel,
         events::watch,
         result::result,
-        status::workers,
+        workers::list,
+        workers::show,
         status::status,
         status::goodbye,
         document,

@@ -1,7 +1,7 @@
-//! Workers, status, farewells of pages, and what machines ask for.
+//! Status, farewells of pages, and what machines ask for.
 
 use crate::app::App;
-use crate::driver::Input;
+use crate::driver::{Input, Question};
 use crate::error::ApiError;
 use axum::Json;
 use axum::body::Bytes;
@@ -9,27 +9,16 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_protocol::SessionToken;
-use manyhands_protocol::api::{ErrorBody, Status, WorkerView};
+use manyhands_protocol::api::{ErrorBody, Status};
 use std::sync::Arc;
-
-/// The workers, as they stand.
-#[utoipa::path(
-    get, path = "/api/v1/workers", tag = "workers",
-    responses((status = 200, body = Vec<WorkerView>)),
-)]
-pub(crate) async fn workers(
-    State(app): State<Arc<App>>,
-) -> Result<Json<Vec<WorkerView>>, ApiError> {
-    Ok(Json(app.ask(|reply| Input::Workers { reply }).await?))
-}
 
 /// The coordinator at a glance.
 #[utoipa::path(
     get, path = "/api/v1/status", tag = "workers",
     responses((status = 200, body = Status)),
 )]
-pub(crate) async fn status(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
-    Ok(Json(app.ask(|reply| Input::Status { reply }).await?))
+pub(crate) async fn status(State(app): State<Arc<App>>) -> Json<Status> {
+    Json(app.board.status())
 }
 
 /// A page's last word (`navigator.sendBeacon`): the body is the session token
@@ -65,17 +54,14 @@ fn token(body: &[u8]) -> Option<SessionToken> {
 
 /// For Prometheus.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    // The driver brings its counts up to date for whoever asks how it stands;
-    // one that has ended has nothing to add.
-    let _ = app.ask(|reply| Input::Status { reply }).await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
 }
 
 /// Whether the driver answers, and can keep what it is given.
 pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
-    let status = app.ask(|reply| Input::Status { reply }).await?;
-    match status.trouble {
+    let trouble = app.look(|reply| Question::Trouble { reply }).await?;
+    match trouble {
         Some(why) => Err(ApiError::Unavailable(why)),
         None => Ok("ok\n"),
     }

@@ -327,6 +327,7 @@ async fn the_openapi_document_lists_every_route() {
     for name in [
         "JobView",
         "Submission",
+        "WorkerPage",
         "WorkerView",
         "ErrorBody",
         "JobEvent",

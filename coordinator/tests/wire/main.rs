@@ -2,6 +2,7 @@
 //! hand that speak the protocol byte by byte.
 
 mod api;
+mod crew;
 mod guarded;
 mod guests;
 mod hostile;

@@ -4,7 +4,7 @@ use futures_util::{SinkExt, StreamExt};
 use manyhands_client::{Client, News};
 use manyhands_coordinator::{Config, Coordinator};
 use manyhands_engine::compute;
-use manyhands_protocol::api::{JobEvent, JobView, Submission};
+use manyhands_protocol::api::{JobEvent, JobView, Submission, WorkerView};
 use manyhands_protocol::message::{
     Claim, EngineKind, Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker,
 };
@@ -128,6 +128,11 @@ impl Running {
         let mut bytes = Vec::new();
         self.client.result(job, &mut bytes).await.unwrap();
         bytes
+    }
+
+    /// The first hundred workers.
+    pub(crate) async fn workers(&self) -> Vec<WorkerView> {
+        self.client.workers(None, 100).await.unwrap().workers
     }
 
     /// A worker that has been welcomed.

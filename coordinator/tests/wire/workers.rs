@@ -317,14 +317,7 @@ async fn a_goodbye_by_beacon_frees_leases_at_once() {
     let moved = soon("the lease", staying.grant()).await;
     assert_eq!(moved.node, grant.node);
     assert_ne!(moved.lease, grant.lease);
-    let ids: Vec<_> = running
-        .client
-        .workers()
-        .await
-        .unwrap()
-        .iter()
-        .map(|one| one.id)
-        .collect();
+    let ids: Vec<_> = running.workers().await.iter().map(|one| one.id).collect();
     assert_eq!(ids, [staying.id]);
     let wrong = http
         .post(running.http("/api/v1/goodbye"))

@@ -32,7 +32,7 @@ impl World {
             return;
         };
         let now = self.coordinator.now(self.now);
-        for view in core.worker_views(now) {
+        for view in core.worker_page(now, None, usize::MAX).workers {
             let words = (
                 &view.name,
                 view.leases,
@@ -62,7 +62,7 @@ impl World {
         let mut quarantined = BTreeSet::new();
         if let Some(core) = &self.coordinator.core {
             let now = self.coordinator.now(self.now);
-            for view in core.worker_views(now) {
+            for view in core.worker_page(now, None, usize::MAX).workers {
                 leases += view.leases;
                 if view.quarantine.is_some() {
                     quarantined.insert(view.name);
