@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) guests: Guests,
     pub(crate) driver: mpsc::Sender<Input>,
     pub(crate) questions: mpsc::Sender<Question>,
+    /// Where driver and workers' sockets run, and whatever they wait for.
+    pub(crate) runtime: Handle,
     pub(crate) board: Board,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) metrics: Metrics,

@@ -9,6 +9,7 @@ mod app;
 mod blobs;
 mod board;
 mod config;
+mod doors;
 mod driver;
 mod error;
 mod guard;

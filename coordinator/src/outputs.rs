@@ -57,7 +57,7 @@ impl OutputFile {
             sync_at: None,
             troubled: false,
         };
-        app.tasks.spawn(writer.run(queue));
+        app.tasks.spawn_on(writer.run(queue), &app.runtime);
         Ok(Self { parts, growing })
     }
 

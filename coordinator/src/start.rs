@@ -14,8 +14,7 @@ use crate::inputs::{Cutting, InPlace, InputPart};
 use crate::journal::{Identity, Journal, JournalError, MemoryJournal, OpenError, SqliteJournal};
 use crate::metrics::Metrics;
 use crate::outputs::OutputFile;
-use crate::{guests, keeping, open_files, routes, submit};
-use axum::serve::ListenerExt;
+use crate::{doors, guests, keeping, open_files, submit};
 use manyhands_coordinator_core::{ClaimKey, Core, Damaged, Plan, Stored};
 use manyhands_engine::compute::Compute;
 use manyhands_protocol::api::{JobView, Submission};
@@ -26,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -71,7 +71,7 @@ pub enum StartError {
 }
 
 /// How long a farewell may take before what is left is dropped.
-const FAREWELL: Duration = Duration::from_secs(3);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Commits of partials begin at least so far apart.
 const COMMIT_PACE_US: u64 = 2_000;
@@ -128,6 +128,7 @@ impl Coordinator {
             guests: Guests::default(),
             driver: inputs,
             questions,
+            runtime: Handle::current(),
             board: Board::default(),
             journal,
             metrics: Metrics::new(),
@@ -164,7 +165,7 @@ impl Coordinator {
         app.tasks.spawn(listening);
         app.tasks
             .spawn(keeping::keep(Arc::clone(&app), config.keep));
-        serve(&app, listener);
+        doors::open(&app, listener).map_err(listen)?;
         tracing::info!(%address, "listening");
         Ok(Self { app, address, key })
     }
@@ -337,21 +338,6 @@ async fn output(app: &Arc<App>, stored: &mut Stored) -> Result<OutputFile, BlobE
         }
         started => started,
     }
-}
-
-fn serve(app: &Arc<App>, listener: TcpListener) {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection without TCP_NODELAY");
-        }
-    });
-    let closing = app.closing.clone().cancelled_owned();
-    let server = axum::serve(listener, routes::router(Arc::clone(app)));
-    app.tasks.spawn(async move {
-        if let Err(error) = server.with_graceful_shutdown(closing).await {
-            tracing::error!(%error, "the server ended");
-        }
-    });
 }
 
 /// The key that is printed: 128 bits in digits that can be typed, the same at

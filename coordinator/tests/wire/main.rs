@@ -3,6 +3,7 @@
 
 mod api;
 mod crew;
+mod doors;
 mod guarded;
 mod guests;
 mod hostile;
