@@ -26,6 +26,7 @@ mod durability;
 mod guests;
 mod in_process;
 mod latency;
+mod looks;
 mod machine;
 mod memory;
 mod merging;

@@ -6,7 +6,7 @@ use crate::guests::guest;
 use crate::plan::Plan;
 use crate::stand_in::{Grant, News, Role, StandIn};
 use crate::table::{Row, Table, Unit, median, quantile};
-use crate::{machine, size};
+use crate::{looks, machine};
 use futures_util::StreamExt;
 use manyhands_protocol::MergeMode;
 use serde_json::json;
@@ -30,10 +30,6 @@ const AT_ONCE: usize = 128;
 
 /// More tasks than are ever asked for.
 const TASKS: u64 = 1 << 40;
-
-/// What people and their programs look at, so often.
-const LOOKS: [&str; 4] = ["/", "/api/v1/status", "/api/v1/workers", "/metrics"];
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Files that a process has open besides its connections.
 const OTHER_FILES: u64 = 100;
@@ -192,12 +188,11 @@ async fn windows(coordinator: &Coordinator, idling: &[Arc<Idle>], plan: &Plan, t
     let length = Duration::from_millis(plan.work(10_000, 2_000));
     // Until all have their second lease.
     tokio::time::sleep(length / 2).await;
-    let (mut idle, mut looks, mut cores) = (Vec::new(), Vec::new(), Vec::new());
-    let mut every = vec![Vec::new(); LOOKS.len()];
+    let (mut idle, mut looked, mut cores) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         let cpu = machine::cpu_seconds(coordinator.process());
         let (start, before) = (Instant::now(), so_far(idling));
-        let looked = look(coordinator, length).await;
+        looked.push(looks::during(&coordinator.address, length).await);
         let took = start.elapsed();
         let shares = so_far(idling).into_iter().zip(before);
         let shares =
@@ -205,11 +200,6 @@ async fn windows(coordinator: &Coordinator, idling: &[Arc<Idle>], plan: &Plan, t
         idle.push(quantile(&shares.collect::<Vec<_>>(), 0.99));
         let cpu = machine::cpu_seconds(coordinator.process()) - cpu;
         cores.push(cpu / took.as_secs_f64());
-        let worst = |times: &Vec<f64>| times.iter().copied().fold(0.0, f64::max);
-        looks.push(looked.iter().map(worst).fold(0.0, f64::max));
-        for (all, times) in every.iter_mut().zip(looked) {
-            all.extend(times);
-        }
     }
     let count = idling.len();
     let what = format!("{count} fed: idle time at the 99th percentile of workers");
@@ -222,35 +212,9 @@ async fn windows(coordinator: &Coordinator, idling: &[Arc<Idle>], plan: &Plan, t
     let resident = machine::resident_mb(coordinator.process());
     let what = format!("{count} fed, the coordinator's resident memory");
     table.add(Row::of("workers", what, Unit::Megabytes, &[resident]).at_most(400.0));
-    let each = LOOKS.iter().zip(&every).map(|(path, times)| {
-        let most = quantile(times, 1.0);
-        format!("{path} {:.1} ms, at most {most:.1}", median(times))
-    });
-    let note = each.collect::<Vec<_>>().join("; ");
-    let what = format!("{count} fed, the slowest of all looks at the page, status and metrics");
-    let row = Row::of("workers", what, Unit::Milliseconds, &looks);
-    table.add(row.at_most(50.0).note(note));
+    looks::rows(count, &looked, table);
 }
 
 fn so_far(idling: &[Arc<Idle>]) -> Vec<u64> {
     idling.iter().map(|idle| idle.so_far()).collect()
-}
-
-/// Looks at everything for so long; how long each took, in milliseconds.
-async fn look(coordinator: &Coordinator, length: Duration) -> Vec<Vec<f64>> {
-    let end = Instant::now() + length;
-    let mut times = vec![Vec::new(); LOOKS.len()];
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    while Instant::now() < end {
-        for (path, times) in LOOKS.iter().zip(&mut times) {
-            ticks.tick().await;
-            let start = Instant::now();
-            let answer = size::fetch(&coordinator.address, path).await;
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-            let answer = answer.expect("the coordinator answers");
-            let expected = b"HTTP/1.1 200";
-            assert!(answer.starts_with(expected), "{path} is not answered");
-        }
-    }
-    times
 }
