@@ -20,7 +20,7 @@ struct Compared {
 /// Three jobs.
 pub(crate) async fn jobs(plan: &Plan, table: &mut Table) {
     let samples = plan.work(1_000_000_000, 10_000_000) * plan.scale;
-    let (size, iterations) = (plan.work(2048, 256), 1000 * plan.scale);
+    let (size, iterations) = (plan.work(2048, 256), plan.work(4000, 1000) * plan.scale);
     // A queen more is about six and a half times the work.
     let queens = plan.work(15, 9) + (plan.scale as f64).log(6.5).round() as u64;
     for compared in [
