@@ -24,9 +24,20 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Starts one on a free port and the data in this folder.
     pub(crate) async fn start(data: &Path, options: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", data, options, None).await
+    }
+
+    /// The same on some address, with a key where others could reach it.
+    pub(crate) async fn start_at(
+        listen: &str,
+        data: &Path,
+        options: &[&str],
+        key: Option<&str>,
+    ) -> Self {
         let data = data.display().to_string();
-        let mut arguments = vec!["coordinator", "--listen", "127.0.0.1:0", "--data", &data];
+        let mut arguments = vec!["coordinator", "--listen", listen, "--data", &data];
         arguments.extend(options);
+        arguments.extend(key.into_iter().flat_map(|key| ["--key", key]));
         let begin = Instant::now();
         let mut process = Process::manyhands(arguments).expect("the coordinator starts");
         let url = process
@@ -38,7 +49,7 @@ impl Coordinator {
         let answer = http::get(&format!("{url}/healthz")).await;
         assert_eq!(answer.expect("it answers").0, 200, "/healthz");
         Self {
-            client: Client::new(&url, None).expect("its own address"),
+            client: Client::new(&url, key.map(str::to_owned)).expect("its own address"),
             address,
             started: begin.elapsed(),
             process,

@@ -8,7 +8,7 @@
 //! - `merging`: what large partials cost the coordinator;
 //! - `scheduler`: the scheduler alone, by workers, blocks and jobs;
 //! - `latency`: what one who waits for a single task waits for;
-//! - `networks`: far and unlike machines, simulated;
+//! - `networks`: far and unlike machines, simulated; `namespaces`: some of them for real;
 //! - `size`: what is downloaded, resident and waited for; `page`: what a person who opens
 //!   the link waits for.
 //!
@@ -30,8 +30,12 @@ mod looks;
 mod machine;
 mod memory;
 mod merging;
+#[cfg(target_os = "linux")]
+mod namespaces;
 mod native;
 mod networks;
+#[cfg(target_os = "linux")]
+mod paced;
 mod page;
 mod plan;
 mod plot;
@@ -110,6 +114,10 @@ async fn part(name: &str, plan: &Plan, table: &mut Table) {
         "blocks" => blocks::run(plan, table).await,
         "scheduler" => scheduler::run(plan, table).await,
         "networks" => networks::run(plan, table).await,
+        #[cfg(target_os = "linux")]
+        "namespaces" => namespaces::run(plan, table).await,
+        #[cfg(not(target_os = "linux"))]
+        "namespaces" => println!("namespaces  SKIPPED: it needs Linux"),
         "memory" => memory::run(plan, table).await,
         "merging" => merging::run(plan, table).await,
         "data" => data::run(plan, table).await,

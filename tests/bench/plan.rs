@@ -1,7 +1,7 @@
 //! What to measure, and how long, from the command line.
 
 /// The parts of the bench, in the order in which they run.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 16] = [
     "compare",
     "tiny",
     "data",
@@ -11,6 +11,7 @@ pub(crate) const NAMES: [&str; 15] = [
     "blocks",
     "scheduler",
     "networks",
+    "namespaces",
     "memory",
     "workers",
     "merging",

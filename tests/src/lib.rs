@@ -4,6 +4,8 @@
 
 pub mod browser;
 pub mod cluster;
+#[cfg(target_os = "linux")]
+pub mod far;
 pub mod files;
 pub mod group;
 pub mod http;
@@ -14,3 +16,4 @@ pub mod processes;
 pub mod proxy;
 pub mod random;
 pub mod tiny_disk;
+pub mod yardstick;

@@ -13,8 +13,8 @@ use crate::{guests, tools, web};
 pub(crate) struct Options {
     /// Parts to run [default: all]
     #[arg(value_name = "NAME", value_parser = ["compare", "tiny", "data", "latency", "round-trip",
-        "durability", "blocks", "scheduler", "networks", "memory", "workers", "merging", "restart", "size",
-        "page"])]
+        "durability", "blocks", "scheduler", "networks", "namespaces", "memory", "workers", "merging",
+        "restart", "size", "page"])]
     names: Vec<String>,
 
     /// Rounds of each measurement; figures are medians over them
@@ -52,6 +52,7 @@ impl Options {
 /// Builds what is measured and measures it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let tools = tools::for_tests()?;
+    tools::for_bench();
     let guests = guests::build()?;
     web::build()?;
     let profile = if options.short { "dev" } else { "release" };

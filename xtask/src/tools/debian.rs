@@ -1,4 +1,4 @@
-//! Browsers and their drivers, and valgrind: by apt on Debian and what descends from it. On
+//! Browsers and their drivers, valgrind, and iproute2: by apt on Debian and what descends from it. On
 //! other systems one line says what to install.
 
 use std::path::Path;
@@ -46,6 +46,11 @@ const VALGRIND: [Wanted; 1] = [Wanted {
     package: "valgrind",
 }];
 
+const NETWORK: [Wanted; 1] = [Wanted {
+    programs: &["ip"],
+    package: "iproute2",
+}];
+
 /// Makes sure that the browsers and drivers of the tests are there.
 pub(crate) fn browsers() -> Result<()> {
     install(&BROWSERS, "the tests drive browsers")
@@ -54,6 +59,11 @@ pub(crate) fn browsers() -> Result<()> {
 /// Makes sure that instructions can be counted.
 pub(crate) fn valgrind() -> Result<()> {
     install(&VALGRIND, "instructions are counted by valgrind")
+}
+
+/// Makes sure that networks can be made of namespaces.
+pub(crate) fn network() -> Result<()> {
+    install(&NETWORK, "a far network is made of namespaces")
 }
 
 /// Installs what is missing; where that cannot be done, says `why` it is wanted.

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::run::say;
 use cache::Cache;
 use cargo_tools::CargoTool;
 pub(crate) use rust::wasm_target;
@@ -38,6 +39,7 @@ impl Tools {
 pub(crate) fn install_all() -> Result<()> {
     for_tests()?;
     for_checks()?;
+    for_bench();
     valgrind()
 }
 
@@ -57,6 +59,14 @@ pub(crate) fn for_tests() -> Result<Tools> {
 /// What `cargo xtask instructions` needs.
 pub(crate) fn valgrind() -> Result<()> {
     debian::valgrind()
+}
+
+/// What `cargo xtask bench` needs beside what tests do, and goes without where it
+/// cannot be had.
+pub(crate) fn for_bench() {
+    if let Err(why) = debian::network() {
+        say(format!("`namespaces` will be SKIPPED: {why:#}"));
+    }
 }
 
 /// What `cargo xtask check` needs, but for counting instructions.

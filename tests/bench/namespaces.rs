@@ -1,0 +1,175 @@
+//! Slow networks and unlike machines, for real: a coordinator and workers in network
+//! namespaces, far from one another. What is measured is what `networks` measures
+//! in the simulation, by the same definitions; machines are fewer, and the job
+//! shorter.
+
+use crate::coordinator::Coordinator;
+use crate::guests::guest;
+use crate::paced::{Diary, Machine};
+use crate::plan::Plan;
+use crate::table::{Row, Table, Unit, median, milliseconds};
+use manyhands_protocol::MergeMode;
+use manyhands_tests::far::{Far, Host};
+use manyhands_tests::random::Random;
+use manyhands_tests::yardstick::{End, Job};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The fastest machine is so many times as fast as the slowest.
+const APART: f64 = 16.0;
+
+/// Of each.
+const SLOTS: u16 = 4;
+
+/// What a task takes a slot of speed 1.
+const TASK: Duration = Duration::from_millis(1);
+
+/// What changes state needs, where others could reach the coordinator.
+const KEY: &str = "of a coordinator that nobody can reach";
+
+/// So many machines, and how long the job would take them all: one of them that
+/// vanishes is the twentieth part of all in a minute.
+#[derive(Clone, Copy)]
+struct Fleet {
+    machines: usize,
+    job: Duration,
+}
+
+/// What a run came to.
+struct Measured {
+    used: f64,
+    end: End,
+    /// What a connection took, in milliseconds.
+    connect_ms: f64,
+}
+
+pub(crate) async fn run(plan: &Plan, table: &mut Table) {
+    if let Err(why) = Far::new(Duration::ZERO).host() {
+        println!("namespaces  SKIPPED: {why}; it needs Linux, the rights of root and iproute2");
+        return;
+    }
+    let fleet = Fleet {
+        machines: plan.work(24, 4),
+        job: Duration::from_secs(plan.work(50, 2)),
+    };
+    for round_trip_ms in [1, 50, 300] {
+        let mut runs = Vec::new();
+        for seed in 0..plan.rounds as u64 {
+            let measuring = move || measure(fleet, Duration::from_millis(round_trip_ms), seed);
+            let measured = tokio::task::spawn_blocking(measuring).await;
+            runs.push(measured.expect("all machines work"));
+        }
+        rows(round_trip_ms, fleet, &runs, table);
+    }
+}
+
+fn rows(round_trip_ms: u64, fleet: Fleet, runs: &[Measured], table: &mut Table) {
+    let each = |of: &dyn Fn(&Measured) -> f64| runs.iter().map(of).collect::<Vec<f64>>();
+    let what = format!("round trip {round_trip_ms} ms: slot time that is used");
+    let row = Row::of("namespaces", what, Unit::Ratio, &each(&|run| run.used));
+    let note = format!(
+        "{} machines, of which one vanishes; a connection takes {:.1} ms",
+        fleet.machines,
+        median(&each(&|run| run.connect_ms)),
+    );
+    table.add(row.at_least(0.95).note(note));
+    let ratio = |run: &Measured| run.end.took.div_duration_f64(run.end.ideal);
+    let what = format!("round trip {round_trip_ms} ms: the job's end against the ideal");
+    let row = Row::of("namespaces", what, Unit::Ratio, &each(&ratio));
+    let ms = |of: &dyn Fn(&End) -> Duration| median(&each(&|run| of(&run.end).as_secs_f64() * 1e3));
+    let (took, ideal) = (ms(&|end| end.took), ms(&|end| end.ideal));
+    let note = format!("{took:.1} ms, the ideal {ideal:.1} ms");
+    table.add(row.at_most(1.2).note(note));
+}
+
+/// One run, with the coordinator and its author on a host of their own.
+fn measure(fleet: Fleet, round_trip: Duration, seed: u64) -> Measured {
+    let far = Far::new(round_trip);
+    let home = far.host().expect("there was one before");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime starts");
+    home.within(|| runtime.block_on(work(fleet, round_trip, seed, &far, &home)))
+}
+
+async fn work(fleet: Fleet, round_trip: Duration, seed: u64, far: &Far, home: &Host) -> Measured {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listen = format!("{}:0", home.address);
+    let coordinator = Coordinator::start_at(&listen, folder.path(), &[], Some(KEY)).await;
+    let address: SocketAddr = coordinator.address.parse().expect("an address");
+    let diary = Diary::begin();
+    let speeds: Vec<f64> = speeds(fleet.machines).collect();
+    let switch_on = |speed| {
+        let machine = Arc::new(Machine {
+            host: far.host().expect("there was one before"),
+            slots: SLOTS,
+            speed,
+            task: TASK,
+            half: round_trip / 2,
+        });
+        let (index, working) = machine.start(address, &diary);
+        (machine, index, working)
+    };
+    let mut machines: Vec<_> = speeds.iter().map(|speed| switch_on(*speed)).collect();
+    let all = fleet.machines as u64;
+    while coordinator
+        .client
+        .status()
+        .await
+        .expect("it answers")
+        .workers
+        < all
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let slots = speeds.iter().sum::<f64>() * f64::from(SLOTS);
+    let tasks = (slots * fleet.job.div_duration_f64(TASK)) as u64;
+    let submitted = coordinator.submit(guest(MergeMode::Reduce, tasks), json!({}));
+    let job = submitted.await.id;
+    let began = diary.now();
+    let vanishing = async {
+        let mut random = Random::new(seed);
+        let share = random.below(1000) as f64 / 1000.0;
+        let one = random.below(all) as usize;
+        tokio::time::sleep(fleet.job.mul_f64(share)).await;
+        let (machine, index, working) = &machines[one];
+        // Without a word, and another like it comes.
+        machine.host.cut();
+        working.abort();
+        diary.notes().machines[*index].until = Some(diary.now());
+        let another = switch_on(machine.speed);
+        machines.push(another);
+        std::future::pending::<()>().await;
+    };
+    let view = tokio::select! {
+        view = coordinator.over(job) => view,
+        () = vanishing => unreachable!("it goes on"),
+    };
+    let job = Job {
+        tasks,
+        task: TASK,
+        began,
+        ended: diary.now(),
+    };
+    for (_, _, working) in &machines {
+        working.abort();
+    }
+    coordinator.kill().await;
+    assert!(view.state.is_over() && view.done == tasks, "{view:?}");
+    let used: u64 = view.contributions.iter().map(|one| one.busy_ms).sum();
+    let notes = diary.notes();
+    Measured {
+        used: used as f64 / 1e3 / notes.available(&job).as_secs_f64(),
+        end: notes.end(&job, round_trip).expect("somebody was first"),
+        connect_ms: median(&milliseconds(&diary.connects())),
+    }
+}
+
+/// From the slowest to the fastest, each magnitude as often.
+fn speeds(machines: usize) -> impl Iterator<Item = f64> {
+    let step = move |at| at as f64 / (machines - 1) as f64 - 0.5;
+    (0..machines).map(move |at| APART.powf(step(at)))
+}

@@ -1,0 +1,46 @@
+//! The three calls of Linux that nothing safe wraps here.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Takes this thread to a network namespace of its own, which lives as long as
+/// somebody is in it or the file is open.
+pub(super) fn leave() -> io::Result<File> {
+    // SAFETY: it reads no memory, and changes this thread's view of the network
+    // alone.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
+    File::open("/proc/thread-self/ns/net")
+}
+
+/// Takes this thread to another network namespace.
+pub(super) fn enter(namespace: &File) -> io::Result<()> {
+    // SAFETY: as above; the descriptor is open.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+/// A new TUN device in this thread's namespace: each read gives a packet that is
+/// sent through it, and what is written to it is received there. It goes with the
+/// file.
+pub(super) fn tun(name: &str) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).to_owned();
+    let file = file.open("/dev/net/tun")?;
+    // SAFETY: all zeros are a value of this type, which has but numbers in it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let room = request.ifr_name.iter_mut();
+    // A zero stays at the end.
+    for (to, byte) in room.take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+        *to = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF takes an `ifreq` and writes no more than one.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    Ok(file)
+}
+
+fn check(answer: libc::c_int) -> io::Result<()> {
+    match answer {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
