@@ -1,8 +1,9 @@
 //! Where connections come in, and which threads serve them: workers' sockets run
-//! beside the driver, people and their programs have threads of their own, so that
-//! a look is answered while ten thousand workers are. Both serve all routes: which
-//! threads a connection is served on is guessed by its first bytes, and costs a
-//! little time where the guess is wrong.
+//! beside the driver, and so does who hands something in and waits for what the
+//! driver makes of it. Those who look have threads of their own, so that they are
+//! answered while ten thousand workers are. Both serve all routes: which threads a
+//! connection is served on is guessed by its first bytes, and costs a little time
+//! where the guess is wrong.
 
 use crate::app::App;
 use crate::routes;
@@ -15,11 +16,12 @@ use std::thread;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Threads for people: a second one, so that one large submission does not keep
-/// all others waiting.
+/// Threads for looks: a second one, so that one large download does not keep all
+/// others waiting.
 const THREADS: usize = 2;
 
-/// How a worker's connection begins.
+/// How a look begins, unless it is a worker's connection, which begins like this.
+const LOOK: &[u8] = b"GET ";
 const WORKER: &[u8] = b"GET /ws";
 
 /// Connections that may wait to be served.
@@ -37,21 +39,21 @@ struct Door {
 pub(crate) fn open(app: &Arc<App>, listener: TcpListener) -> io::Result<()> {
     let address = listener.local_addr()?;
     let listener = listener.into_std()?;
-    let (worker, workers) = mpsc::channel(WAITING);
-    let (other, others) = mpsc::channel(WAITING);
+    let (beside, arrivals) = mpsc::channel(WAITING);
+    let (apart, looks) = mpsc::channel(WAITING);
     let door = |arrivals| Door { arrivals, address };
-    app.tasks.spawn(serve(Arc::clone(app), door(workers)));
+    app.tasks.spawn(serve(Arc::clone(app), door(arrivals)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
-        .thread_name("people")
+        .thread_name("looks")
         .enable_all()
         .build()?;
-    let (app, door) = (Arc::clone(app), door(others));
+    let (app, door) = (Arc::clone(app), door(looks));
     // Counted from here on, so that nobody finds all put away before it begins.
     let tracked = app.tasks.token();
-    let people = move || {
+    let looking = move || {
         runtime.block_on(async {
-            let sorting = sort_all(Arc::clone(&app), listener, worker, other);
+            let sorting = sort_all(Arc::clone(&app), listener, beside, apart);
             tokio::spawn(app.closing.clone().run_until_cancelled_owned(sorting));
             serve(Arc::clone(&app), door).await;
         });
@@ -59,8 +61,8 @@ pub(crate) fn open(app: &Arc<App>, listener: TcpListener) -> io::Result<()> {
         runtime.shutdown_timeout(FAREWELL);
     };
     thread::Builder::new()
-        .name("people".into())
-        .spawn(people)
+        .name("looks".into())
+        .spawn(looking)
         .map(drop)
 }
 
@@ -76,8 +78,8 @@ async fn serve(app: Arc<App>, door: Door) {
 async fn sort_all(
     app: Arc<App>,
     listener: std::net::TcpListener,
-    worker: mpsc::Sender<Arrival>,
-    other: mpsc::Sender<Arrival>,
+    beside: mpsc::Sender<Arrival>,
+    apart: mpsc::Sender<Arrival>,
 ) {
     let mut listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -89,9 +91,9 @@ async fn sort_all(
     loop {
         // It deals with errors itself.
         let (stream, from) = Listener::accept(&mut listener).await;
-        let (worker, other) = (worker.clone(), other.clone());
+        let (beside, apart) = (beside.clone(), apart.clone());
         let sorting = async move {
-            if let Err(error) = sort(stream, from, &worker, &other).await {
+            if let Err(error) = sort(stream, from, &beside, &apart).await {
                 tracing::debug!(%error, "a connection ended before it said anything");
             }
         };
@@ -103,16 +105,16 @@ async fn sort_all(
 async fn sort(
     stream: TcpStream,
     from: SocketAddr,
-    worker: &mpsc::Sender<Arrival>,
-    other: &mpsc::Sender<Arrival>,
+    beside: &mpsc::Sender<Arrival>,
+    apart: &mpsc::Sender<Arrival>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut first = [0; WORKER.len()];
     let len = stream.peek(&mut first).await?;
-    let door = if first[..len] == *WORKER {
-        worker
-    } else {
-        other
+    let first = &first[..len];
+    let door = match first.starts_with(LOOK) && first != WORKER {
+        true => apart,
+        false => beside,
     };
     // A door that is shut drops what comes: the coordinator closes.
     let _ = door.send((stream.into_std()?, from)).await;
