@@ -9,12 +9,12 @@ use crate::submit;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use manyhands_protocol::JobId;
 use manyhands_protocol::api::{ErrorBody, JobPage, JobView, Submission, Waited};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// The longest that a submission's answer may be waited for, in milliseconds.
 const LONGEST_WAIT_MS: u64 = 30_000;
@@ -22,6 +22,16 @@ const LONGEST_WAIT_MS: u64 = 30_000;
 #[derive(Deserialize)]
 pub(crate) struct Waiting {
     wait_ms: Option<u64>,
+}
+
+/// What a submission is answered with.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Submitted {
+    /// Without `wait_ms`.
+    AtOnce(JobView),
+    /// With it.
+    Later(Waited),
 }
 
 /// Submits a job. Its module, inputs and files were uploaded before. With
@@ -32,7 +42,7 @@ pub(crate) struct Waiting {
     params(("wait_ms" = Option<u64>, Query, description = "how long the answer may wait for the job's end, at most 30000")),
     request_body = Submission,
     responses(
-        (status = 201, body = JobView, description = "with `wait_ms`: `Waited`"),
+        (status = 201, body = Submitted, description = "a `JobView`, or with `wait_ms` a `Waited`"),
         (status = 400, body = ErrorBody, description = "`bad_input`"),
         (status = 404, body = ErrorBody, description = "a blob that was not uploaded"),
         (status = 422, body = ErrorBody, description = "`bad_module`, or `bad_params` in the guest's own words"),
@@ -43,7 +53,7 @@ pub(crate) async fn submit(
     State(app): State<Arc<App>>,
     Params(Waiting { wait_ms }): Params<Waiting>,
     Body(submission): Body<Submission>,
-) -> Result<Response, ApiError> {
+) -> Result<(StatusCode, Json<Submitted>), ApiError> {
     let mut parts = Vec::with_capacity(submission.inputs.len());
     for input in &submission.inputs {
         let place = app.blobs.place_renewed(input.blob).await?;
@@ -55,12 +65,14 @@ pub(crate) async fn submit(
         });
     }
     let view = submit::submit(&app, submission, parts).await?;
-    let Some(wait_ms) = wait_ms else {
-        return Ok((StatusCode::CREATED, Json(view.as_ref())).into_response());
+    let answer = match wait_ms {
+        None => Submitted::AtOnce(view.as_ref().clone()),
+        Some(wait_ms) => {
+            let wait = Duration::from_millis(wait_ms.min(LONGEST_WAIT_MS));
+            Submitted::Later(waited(&app, view, wait).await?)
+        }
     };
-    let wait = Duration::from_millis(wait_ms.min(LONGEST_WAIT_MS));
-    let waited = waited(&app, view, wait).await?;
-    Ok((StatusCode::CREATED, Json(waited)).into_response())
+    Ok((StatusCode::CREATED, Json(answer)))
 }
 
 /// The job once it is over, or when so much time has passed.

@@ -2,7 +2,7 @@
 
 use super::{blobs, events, jobs, result, status, workers};
 use axum::Json;
-use manyhands_protocol::api::{ErrorBody, Waited};
+use manyhands_protocol::api::ErrorBody;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -29,7 +29,7 @@ use utoipa::{Modify, OpenApi};
         status::goodbye,
         document,
     ),
-    components(schemas(ErrorBody, Waited)),
+    components(schemas(ErrorBody)),
     modifiers(&Key),
 )]
 struct Api;

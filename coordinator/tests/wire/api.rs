@@ -334,6 +334,13 @@ async fn the_openapi_document_lists_every_route() {
     ] {
         assert!(schemas.contains_key(name), "{name} of {:?}", schemas.keys());
     }
+    let created = &document["paths"]["/api/v1/jobs"]["post"]["responses"]["201"];
+    let body = &created["content"]["application/json"]["schema"]["$ref"];
+    assert_eq!(body, "#/components/schemas/Submitted");
+    let either = schemas["Submitted"]["oneOf"].as_array().unwrap();
+    let names = either.iter().map(|one| one["$ref"].as_str().unwrap());
+    let expected = ["JobView", "Waited"].map(|name| format!("#/components/schemas/{name}"));
+    assert_eq!(names.collect::<Vec<_>>(), expected);
     running.close().await;
 }
 
