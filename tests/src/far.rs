@@ -146,9 +146,11 @@ mod tests {
         near.read_exact(&mut came).unwrap();
         assert_eq!(came, *b"hello");
         here.cut();
-        far.write_all(b"again").unwrap();
-        near.set_read_timeout(Some(3 * FAR)).unwrap();
-        let silence = near.read(&mut came).unwrap_err();
-        assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
+        for (mut from, mut to) in [(&far, &near), (&near, &far)] {
+            from.write_all(b"again").unwrap();
+            to.set_read_timeout(Some(3 * FAR)).unwrap();
+            let silence = to.read(&mut came).unwrap_err();
+            assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
+        }
     }
 }

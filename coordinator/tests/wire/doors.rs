@@ -4,10 +4,14 @@ use crate::setup::{hello, soon, start};
 use futures_util::{SinkExt, StreamExt};
 use manyhands_protocol::codec;
 use manyhands_protocol::message::{ToCoordinator, ToWorker};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// Long enough for the first byte to be looked at alone.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What comes back for a request that is written byte by byte.
 async fn slowly(address: std::net::SocketAddr, request: &str) -> String {
@@ -15,7 +19,7 @@ async fn slowly(address: std::net::SocketAddr, request: &str) -> String {
     stream.set_nodelay(true).unwrap();
     for byte in request.as_bytes() {
         stream.write_all(&[*byte]).await.unwrap();
-        tokio::task::yield_now().await;
+        tokio::time::sleep(PAUSE).await;
     }
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
