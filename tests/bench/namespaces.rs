@@ -29,12 +29,22 @@ const TASK: Duration = Duration::from_millis(1);
 /// What changes state needs, where others could reach the coordinator.
 const KEY: &str = "of a coordinator that nobody can reach";
 
-/// So many machines, and how long the job would take them all: one of them that
-/// vanishes is the twentieth part of all in a minute.
+/// Of all machines, the part that vanishes each minute.
+const VANISHING: f64 = 0.05;
+
+/// So many machines, and how long the job would take them all.
 #[derive(Clone, Copy)]
 struct Fleet {
     machines: usize,
     job: Duration,
+}
+
+impl Fleet {
+    /// Machines that vanish during the job.
+    fn vanishing(self) -> usize {
+        let minutes = self.job.as_secs_f64() / 60.0;
+        (self.machines as f64 * VANISHING * minutes).round().max(1.0) as usize
+    }
 }
 
 /// What a run came to.
@@ -50,11 +60,12 @@ pub(crate) async fn run(plan: &Plan, table: &mut Table) {
         println!("namespaces  SKIPPED: {why}; it needs Linux, the rights of root and iproute2");
         return;
     }
-    let fleet = Fleet {
-        machines: plan.work(24, 4),
-        job: Duration::from_secs(plan.work(50, 2)),
-    };
-    for round_trip_ms in [1, 50, 300] {
+    // A beginning takes round trips: jobs that are worth going far are longer.
+    for (round_trip_ms, seconds) in [(1, 50), (50, 50), (300, 150)] {
+        let fleet = Fleet {
+            machines: plan.work(24, 4),
+            job: Duration::from_secs(plan.work(seconds, 2)),
+        };
         let mut runs = Vec::new();
         for seed in 0..plan.rounds as u64 {
             let measuring = move || measure(fleet, Duration::from_millis(round_trip_ms), seed);
@@ -70,8 +81,10 @@ fn rows(round_trip_ms: u64, fleet: Fleet, runs: &[Measured], table: &mut Table) 
     let what = format!("round trip {round_trip_ms} ms: slot time that is used");
     let row = Row::of("namespaces", what, Unit::Ratio, &each(&|run| run.used));
     let note = format!(
-        "{} machines, of which one vanishes; a connection takes {:.1} ms",
+        "{} machines, a job of {} s, {} vanish; a connection takes {:.1} ms",
         fleet.machines,
+        fleet.job.as_secs(),
+        fleet.vanishing(),
         median(&each(&|run| run.connect_ms)),
     );
     table.add(row.at_least(0.95).note(note));
@@ -132,16 +145,23 @@ async fn work(fleet: Fleet, round_trip: Duration, seed: u64, far: &Far, home: &H
     let began = diary.now();
     let vanishing = async {
         let mut random = Random::new(seed);
-        let share = random.below(1000) as f64 / 1000.0;
-        let one = random.below(all) as usize;
-        tokio::time::sleep(fleet.job.mul_f64(share)).await;
-        let (machine, index, working) = &machines[one];
-        // Without a word, and another like it comes.
-        machine.host.cut();
-        working.abort();
-        diary.notes().machines[*index].until = Some(diary.now());
-        let another = switch_on(machine.speed);
-        machines.push(another);
+        let shares = (0..fleet.vanishing()).map(|_| random.below(1000));
+        let mut shares: Vec<u64> = shares.collect();
+        shares.sort_unstable();
+        // Their hosts are there till the end, cut off.
+        let mut gone = Vec::new();
+        for share in shares {
+            let moment = began + fleet.job.mul_f64(share as f64 / 1000.0);
+            tokio::time::sleep(moment.saturating_sub(diary.now())).await;
+            let one = random.below(machines.len() as u64) as usize;
+            let (machine, index, working) = machines.swap_remove(one);
+            // Without a word, and another like it comes.
+            machine.host.cut();
+            working.abort();
+            diary.notes().machines[index].until = Some(diary.now());
+            machines.push(switch_on(machine.speed));
+            gone.push(machine);
+        }
         std::future::pending::<()>().await;
     };
     let view = tokio::select! {

@@ -326,6 +326,7 @@ impl Paced {
                 }
             }
             Output::UnloadJob { .. } | Output::PutBlob { .. } | Output::DropBlob { .. } => {}
+            Output::Fetch { .. } => unreachable!("the session is not told to fetch"),
             Output::Finished(end) => panic!("a machine was sent away: {end:?}"),
         }
     }

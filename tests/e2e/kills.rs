@@ -119,7 +119,7 @@ async fn ten_in_a_reduce_job() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_in_a_concat_job() {
-    ten_kills(Job::mandelbrot(4000), 2).await;
+    ten_kills(Job::mandelbrot(6000), 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
