@@ -61,7 +61,7 @@ pub(crate) async fn run(plan: &Plan, table: &mut Table) {
         return;
     }
     // A beginning takes round trips: jobs that are worth going far are longer.
-    for (round_trip_ms, seconds) in [(1, 50), (50, 50), (300, 150)] {
+    for (round_trip_ms, seconds) in [(1, 50), (50, 50), (300, 180)] {
         let fleet = Fleet {
             machines: plan.work(24, 4),
             job: Duration::from_secs(plan.work(seconds, 2)),
