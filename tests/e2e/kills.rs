@@ -10,6 +10,7 @@ use manyhands_tests::process::{Process, Signal};
 use manyhands_tests::processes;
 use manyhands_tests::random::Random;
 use rusqlite::Connection;
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -119,12 +120,13 @@ async fn ten_in_a_reduce_job() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_in_a_concat_job() {
-    ten_kills(Job::mandelbrot(6000), 2).await;
+    let params = json!({ "width": 4000, "height": 4000, "iterations": 4000, "samples": 1 });
+    ten_kills(Job::new("mandelbrot", params), 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_in_a_job_with_an_uploaded_input() {
-    ten_kills(Job::wordcount(160), 3).await;
+    ten_kills(Job::wordcount(400), 3).await;
 }
 
 /// Kills a worker, and its compute child before.
