@@ -241,7 +241,10 @@ impl Ledger {
         if !hurried && self.bytes < LINGERING_MOST {
             self.entries = put_off(&mut records, now, merging);
         }
-        let left = self.entries.values().flat_map(|entry| entry.partials.values());
+        let left = self
+            .entries
+            .values()
+            .flat_map(|entry| entry.partials.values());
         let first = left.clone().map(|kept| kept.patience).min();
         self.bytes = left.map(|kept| kept.bytes.len() as u64).sum();
         self.retained = self.bytes;
@@ -304,9 +307,7 @@ fn put_off(
 ) -> BTreeMap<JobId, Entry> {
     let mut later: BTreeMap<JobId, Entry> = BTreeMap::new();
     records.retain(|job, entry| {
-        let is_merged = |_: &u64, kept: &mut Kept| {
-            kept.patience > now && merging(*job, kept.node)
-        };
+        let is_merged = |_: &u64, kept: &mut Kept| kept.patience > now && merging(*job, kept.node);
         let put_off: BTreeMap<u64, Kept> = entry.partials.extract_if(.., is_merged).collect();
         if put_off.is_empty() {
             return true;

@@ -97,7 +97,9 @@ impl Blocks {
         // What is handed in is a piece, as a rule.
         let piece = self.out.get(&node.first());
         piece.is_some_and(|piece| piece.level == node.level())
-            || self.free.touches(node) || self.suspects.touches(node) || self.pieces(node).next().is_some()
+            || self.free.touches(node)
+            || self.suspects.touches(node)
+            || self.pieces(node).next().is_some()
     }
 
     /// Leases a free node out.

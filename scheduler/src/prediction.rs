@@ -13,7 +13,10 @@ const PREDICTED: usize = 16;
 impl<P> Scheduler<P> {
     /// What the worker holds, or how fast it is, is not what it was.
     pub(crate) fn outdate(&mut self, id: WorkerId) {
-        let worker = self.workers.get_mut(&id).expect("a worker that has changed");
+        let worker = self
+            .workers
+            .get_mut(&id)
+            .expect("a worker that has changed");
         worker.stale = worker.stale.saturating_add(1);
         if !std::mem::replace(&mut worker.outdated, true) {
             self.outdated.push(id);

@@ -112,7 +112,15 @@ impl<P> Scheduler<P> {
             used: used.then_some(job.id),
         });
         self.touched.insert(id);
-        measure(&self.config, self.now, worker, lease, job, tree.len(node), busy_us);
+        measure(
+            &self.config,
+            self.now,
+            worker,
+            lease,
+            job,
+            tree.len(node),
+            busy_us,
+        );
         if !used {
             return self.settle(lease_id, actions);
         }

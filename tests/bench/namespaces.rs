@@ -43,7 +43,9 @@ impl Fleet {
     /// Machines that vanish during the job.
     fn vanishing(self) -> usize {
         let minutes = self.job.as_secs_f64() / 60.0;
-        (self.machines as f64 * VANISHING * minutes).round().max(1.0) as usize
+        (self.machines as f64 * VANISHING * minutes)
+            .round()
+            .max(1.0) as usize
     }
 }
 
