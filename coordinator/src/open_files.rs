@@ -1,6 +1,6 @@
-//! How many files, and so connections, this process may have open at once. The
-//! usual limit is a thousand, and the most that a process may set for itself is
-//! far more.
+//! How many workers fit, since each connection is an open file.
+
+use manyhands_engine::open_files;
 
 /// What is open besides workers' connections: the journal, blobs, pipes, and
 /// those who look at the page.
@@ -9,7 +9,7 @@ const OTHERS: u64 = 256;
 /// How many workers fit, at most `wanted`, once the limit is as high as it may be.
 /// Says so where it is less.
 pub(crate) fn room_for(wanted: usize) -> usize {
-    let Some(limit) = raised() else {
+    let Some(limit) = open_files::raise() else {
         return wanted;
     };
     let room = usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
@@ -20,30 +20,6 @@ pub(crate) fn room_for(wanted: usize) -> usize {
         );
     }
     room.clamp(1, wanted)
-}
-
-/// The limit, after it was raised; `None` where there is none.
-#[cfg(unix)]
-fn raised() -> Option<u64> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let before = getrlimit(Resource::Nofile);
-    let highest = Rlimit {
-        current: before.maximum,
-        ..before
-    };
-    // Some systems say that there is no limit and take none: then it stays.
-    match setrlimit(Resource::Nofile, highest) {
-        Ok(()) => before.maximum,
-        Err(error) => {
-            tracing::info!(%error, "the number of files that may be open stays as it is");
-            before.current
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn raised() -> Option<u64> {
-    None
 }
 
 #[cfg(all(test, unix))]

@@ -5,6 +5,7 @@
 //! - [`reference`](mod@reference): the plainest way to a job's result, to compare with.
 //! - [`child`]: the process that runs guests on its threads under a time limit.
 //! - [`sealed`]: memory that a child is given instead of a copy.
+//! - [`open_files`]: the limit that sealed memory counts against.
 //! - [`compute`]: the parent's handle on that process, which it replaces when it dies.
 //!
 //! A coordinator or a worker calls no guest in its own process: it spawns a
@@ -14,6 +15,7 @@
 pub mod admit;
 pub mod child;
 pub mod compute;
+pub mod open_files;
 pub mod reference;
 pub mod runtime;
 pub mod sealed;

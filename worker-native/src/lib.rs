@@ -20,6 +20,7 @@ mod url;
 mod wording;
 
 use driver::{Command, Driver};
+use manyhands_engine::open_files;
 pub use manyhands_worker_core::{ConnectionView, End, LeaseView, View};
 pub use nearby::{Nearby, Part};
 use std::ffi::OsString;
@@ -134,7 +135,8 @@ impl Worker {
         if config.threads == 0 || config.threads > max {
             return Err(StartError::Threads(config.threads));
         }
-        machine::allow_files();
+        // Each large blob is an open file, and half of them may be blobs.
+        open_files::raise();
         let (commands, inbox) = mpsc::unbounded_channel();
         let (driver, view) = Driver::new(config, inbox)?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));

@@ -35,24 +35,6 @@ pub(crate) fn threads() -> u16 {
     u16::try_from(threads).unwrap_or(MAX_SLOTS).min(MAX_SLOTS)
 }
 
-/// Lets this process have as many files open as it may: each large blob is one, and
-/// half of them may be blobs. The usual limit is a thousand.
-#[cfg(unix)]
-pub(crate) fn allow_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let before = getrlimit(Resource::Nofile);
-    let highest = Rlimit {
-        current: before.maximum,
-        ..before
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, highest) {
-        tracing::debug!(%error, "the number of files that may be open stays as it is");
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) fn allow_files() {}
-
 /// Three quarters of the memory that is free now, in bytes.
 pub(crate) fn memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
