@@ -2,6 +2,7 @@
 //! definitions of `manyhands_sim::fleet`. Times are spans since a moment that all
 //! of them share.
 
+use manyhands_sim::{at_best, distinct};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -107,10 +108,10 @@ impl Notes {
             speed += machine.speed * f64::from(machine.slots);
             fastest = fastest.max(machine.speed);
         }
-        let left = (self.left(job, idle) / speed).max(1.0 / fastest);
+        let best = at_best(self.left(job, idle), speed, fastest);
         Some(End {
             took: job.ended.saturating_sub(idle),
-            ideal: job.task.mul_f64(left) + round_trip,
+            ideal: job.task.mul_f64(best) + round_trip,
         })
     }
 
@@ -141,7 +142,7 @@ impl Notes {
             let middle = least.midpoint(most);
             given.clear();
             given.extend(granted[..=middle].iter().map(|said| said.tasks.clone()));
-            match count(&mut given) < job.tasks {
+            match distinct(&mut given) < job.tasks {
                 true => least = middle + 1,
                 false => most = middle,
             }
@@ -165,20 +166,9 @@ impl Notes {
                 at_work += (piece.tasks.end - piece.tasks.start) as f64 * part;
             }
         }
-        let left = job.tasks - count(&mut computed);
-        (left as f64 - at_work).max(0.0)
+        let left = job.tasks - distinct(&mut computed);
+        left as f64 - at_work
     }
-}
-
-/// How many tasks are in one of these at least.
-fn count(ranges: &mut [Range<u64>]) -> u64 {
-    ranges.sort_unstable_by_key(|range| range.start);
-    let (mut tasks, mut reached) = (0, 0);
-    for range in ranges {
-        tasks += range.end.saturating_sub(range.start.max(reached));
-        reached = reached.max(range.end);
-    }
-    tasks
 }
 
 #[cfg(test)]

@@ -139,6 +139,25 @@ impl Measured {
     }
 }
 
+/// How many tasks are in one of these at least.
+pub fn distinct(ranges: &mut [Range<u64>]) -> u64 {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let (mut tasks, mut reached) = (0, 0);
+    for range in ranges {
+        tasks += range.end.saturating_sub(range.start.max(reached));
+        reached = reached.max(range.end);
+    }
+    tasks
+}
+
+/// How long `left` tasks take at best, without the round trip, where a task takes a
+/// slot of speed 1 a unit of time: of slots that together have this speed, of which
+/// one has the speed `fastest`.
+#[must_use]
+pub fn at_best(left: f64, speed: f64, fastest: f64) -> f64 {
+    (left.max(0.0) / speed).max(1.0 / fastest)
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Presence {
     since: u64,
@@ -218,16 +237,10 @@ impl Yardstick {
     /// Tasks that are computed on some machine that is there, or are part of the
     /// result.
     fn tasks_computed(&self) -> u64 {
-        let done = self.done.iter().map(|(start, end)| (*start, *end));
-        let computed = self.computed.iter().map(|((start, _), end)| (*start, *end));
+        let done = self.done.iter().map(|(start, end)| *start..*end);
+        let computed = self.computed.iter().map(|((start, _), end)| *start..*end);
         let mut all: Vec<_> = done.chain(computed).collect();
-        all.sort_unstable();
-        let (mut tasks, mut reached) = (0, 0);
-        for (start, end) in all {
-            tasks += end.saturating_sub(start.max(reached));
-            reached = reached.max(end);
-        }
-        tasks
+        distinct(&mut all)
     }
 
     /// The speed of all slots that are there.
@@ -287,8 +300,7 @@ impl World {
         let mut left = (tasks - self.yardstick.tasks_computed()) as f64;
         left -= self.tasks_at_work();
         let task_us = task_ns as f64 / 1000.0;
-        let best = left.max(0.0) * task_us / self.yardstick.speed();
-        let best = best.max(task_us / self.yardstick.fastest());
+        let best = at_best(left, self.yardstick.speed(), self.yardstick.fastest()) * task_us;
         self.trace
             .note(self.now, "first idle", &[id.0, left as u64, best as u64]);
         let ideal = best + fleet.round_trip_us as f64;
