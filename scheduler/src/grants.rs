@@ -7,7 +7,7 @@ use crate::jobs::Job;
 use crate::leases::Lease;
 use crate::scheduler::Scheduler;
 use crate::sizing::{Situation, block_tasks, duration_us, target_us};
-use crate::workers::Worker;
+use crate::workers::{Load, Worker};
 use manyhands_protocol::{JobId, Node, WorkerId};
 use std::collections::BTreeSet;
 
@@ -118,9 +118,7 @@ impl<P> Scheduler<P> {
         }
         let (mut tasks, mut slots) = (0, 0);
         let (mut input, mut until_idle) = (0_u64, Some(0.0));
-        for load in &worker.load {
-            let job = &self.jobs[&load.job];
-            let fitting = worker.slots_for(job.need());
+        for (load, job, fitting) in self.loads(worker) {
             (tasks, slots) = (tasks + load.left, slots.max(fitting));
             input = input.saturating_add(load.tasks.saturating_mul(job.spec.bytes_per_task));
             let rate = job.worker_rate(id, fitting);
@@ -140,16 +138,15 @@ impl<P> Scheduler<P> {
         queued < enough && input < self.config.block_input_bytes.saturating_mul(2)
     }
 
-    /// The tasks that a worker has still to compute, and how many slots it can
-    /// give them: those that have memory for one of the jobs.
-    pub(crate) fn load_of(&self, id: WorkerId) -> (u64, u16) {
-        let worker = &self.workers[&id];
-        let tasks = worker.load.iter().map(|load| load.left).sum();
-        let slots = worker.load.iter().map(|load| {
+    /// What a worker has to do, by job, each with the slots that it can give it.
+    pub(crate) fn loads<'a>(
+        &'a self,
+        worker: &'a Worker,
+    ) -> impl Iterator<Item = (&'a Load, &'a Job<P>, u16)> {
+        worker.load.iter().map(|load| {
             let job = &self.jobs[&load.job];
-            worker.slots_for(job.need())
-        });
-        (tasks, slots.max().unwrap_or_else(|| worker.slots()))
+            (load, job, worker.slots_for(job.need()))
+        })
     }
 
     /// Grants the next block of the job whose turn it is; `false` if there is

@@ -51,9 +51,11 @@ impl<P> Scheduler<P> {
     }
 
     fn idles_soon(&self, id: WorkerId) -> bool {
-        let (tasks, slots) = self.load_of(id);
-        let round_trip = self.workers[&id].round_trip;
-        tasks < u64::from(slots) || self.busy_until(id).since(self.now) < 2 * round_trip
+        let worker = &self.workers[&id];
+        let tasks: u64 = worker.load.iter().map(|load| load.left).sum();
+        let slots = self.loads(worker).map(|(_, _, slots)| slots).max();
+        let slots = slots.unwrap_or_else(|| worker.slots());
+        tasks < u64::from(slots) || self.busy_until(id).since(self.now) < 2 * worker.round_trip
     }
 
     /// When the worker will have done what it has.
