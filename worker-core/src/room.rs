@@ -44,16 +44,18 @@ impl Room for Vec<u8> {
     }
 }
 
-/// What has come of a blob.
+/// What has come of a blob, hashed as it comes.
 #[derive(Debug)]
-pub(crate) struct Coming {
+pub struct Coming {
     room: Box<dyn Room>,
     len: u64,
     hasher: BlobHasher,
 }
 
 impl Coming {
-    pub(crate) fn new(room: Box<dyn Room>) -> Self {
+    /// Nothing yet; the rest gathers in `room`.
+    #[must_use]
+    pub fn new(room: Box<dyn Room>) -> Self {
         Self {
             room,
             len: 0,
@@ -61,7 +63,8 @@ impl Coming {
         }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// The next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.len += bytes.len() as u64;
         self.hasher.update(bytes);
         self.room.push(bytes);
@@ -72,7 +75,8 @@ impl Coming {
     }
 
     /// What came, and the hash of it.
-    pub(crate) fn whole(self) -> (Bytes, BlobHash) {
+    #[must_use]
+    pub fn whole(self) -> (Bytes, BlobHash) {
         (self.room.whole(), self.hasher.finish())
     }
 }

@@ -3,8 +3,8 @@
 
 use crate::rooms::Shelf;
 use bytes::Bytes;
-use manyhands_protocol::{BlobHash, BlobHasher};
-use manyhands_worker_core::Rooms;
+use manyhands_protocol::BlobHash;
+use manyhands_worker_core::{Coming, Rooms};
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -117,18 +117,17 @@ impl Reader {
         };
         file.seek(SeekFrom::Start(part.offset))?;
         let mut file = file.take(part.len);
-        let mut room = self.shelf.room(hash, part.len);
-        let mut hasher = BlobHasher::default();
+        let mut coming = Coming::new(self.shelf.room(hash, part.len));
         while file.limit() > 0 {
             let len = match file.read(&mut self.buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 read => read?,
             };
-            hasher.update(&self.buffer[..len]);
-            room.push(&self.buffer[..len]);
+            coming.push(&self.buffer[..len]);
         }
-        Ok((hasher.finish() == hash).then(|| room.whole()))
+        let (bytes, found) = coming.whole();
+        Ok((found == hash).then_some(bytes))
     }
 }
 
