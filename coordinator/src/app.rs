@@ -72,10 +72,7 @@ impl App {
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Input,
     ) -> Result<T, ApiError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.driver.send(question(reply)).await;
-        sent.map_err(|_| ApiError::closing())?;
-        answer.await.map_err(|_| ApiError::closing())
+        answered(&self.driver, question).await
     }
 
     /// Asks the driver how things stand, past whatever else waits for it.
@@ -83,9 +80,17 @@ impl App {
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Question,
     ) -> Result<T, ApiError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.questions.send(question(reply)).await;
-        sent.map_err(|_| ApiError::closing())?;
-        answer.await.map_err(|_| ApiError::closing())
+        answered(&self.questions, question).await
     }
+}
+
+/// Sends something with a place for its answer, and waits for that.
+async fn answered<I, T>(
+    queue: &mpsc::Sender<I>,
+    ask: impl FnOnce(oneshot::Sender<T>) -> I,
+) -> Result<T, ApiError> {
+    let (reply, answer) = oneshot::channel();
+    let sent = queue.send(ask(reply)).await;
+    sent.map_err(|_| ApiError::closing())?;
+    answer.await.map_err(|_| ApiError::closing())
 }

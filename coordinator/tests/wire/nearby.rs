@@ -1,7 +1,7 @@
 //! A worker of the coordinator's own process, which reads inputs where they lie.
 
 use crate::guests;
-use crate::setup::{Running, start, submission};
+use crate::setup::{Running, failure, start, submission};
 use manyhands_coordinator::{InPlace, Place};
 use manyhands_protocol::BlobHash;
 use manyhands_protocol::api::{JobState, JobView};
@@ -63,10 +63,7 @@ async fn an_input_that_changed_before_it_was_read_fails_its_job_and_is_named() {
     let running = start().await;
     for later in [&b"one\nTWO\n"[..], b"one\n"] {
         let (over, _) = ends(&running, b"one\ntwo\n", later).await;
-        let JobState::Failed { failure, .. } = over.state else {
-            panic!("{over:?}");
-        };
-        let message = failure.message;
+        let message = failure(over);
         assert!(
             message.contains("input.txt is not what it was"),
             "{message}"

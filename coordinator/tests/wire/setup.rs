@@ -4,7 +4,7 @@ use futures_util::{SinkExt, StreamExt};
 use manyhands_client::{Client, News};
 use manyhands_coordinator::{Config, Coordinator};
 use manyhands_engine::compute;
-use manyhands_protocol::api::{JobEvent, JobView, Submission, WorkerView};
+use manyhands_protocol::api::{JobEvent, JobState, JobView, Submission, WorkerView};
 use manyhands_protocol::message::{
     Claim, EngineKind, Hello, JobHeader, SegmentRef, ToCoordinator, ToWorker,
 };
@@ -61,6 +61,14 @@ fn config(folder: &Path, change: impl FnOnce(&mut Config)) -> Config {
     config.listen.set_port(0);
     change(&mut config);
     config
+}
+
+/// Why a job that is over has failed.
+pub(crate) fn failure(over: JobView) -> String {
+    let JobState::Failed { failure, .. } = over.state else {
+        panic!("{over:?}");
+    };
+    failure.message
 }
 
 impl Running {

@@ -1,7 +1,7 @@
 //! Jobs computed by workers made by hand; sessions that end and come back.
 
 use crate::guests;
-use crate::setup::{Running, Worker, hello, soon, start, submission};
+use crate::setup::{Running, Worker, failure, hello, soon, start, submission};
 use manyhands_protocol::api::{InputFile, JobState};
 use manyhands_protocol::message::{ToCoordinator, ToWorker};
 use manyhands_protocol::{BlobHash, JobId, Split, Tree, cut_segment};
@@ -169,11 +169,7 @@ async fn an_input_that_changed_fails_its_job_and_names_the_file() {
     assert_eq!(fetched(&mut worker, segment).await.unwrap(), b"one\ntwo\n");
     std::fs::write(&file, "one\nTWO\n").unwrap();
     assert_eq!(fetched(&mut worker, segment).await, None);
-    let over = running.over(job).await;
-    let JobState::Failed { failure, .. } = over.state else {
-        panic!("{over:?}");
-    };
-    let message = failure.message;
+    let message = failure(running.over(job).await);
     assert!(
         message.contains("input.txt is not what it was"),
         "{message}"
