@@ -274,14 +274,13 @@ impl Ledger {
             return;
         }
         let entries = &self.entries;
-        let is_in = |(job, first): (JobId, u64)| {
-            let entry = entries.get(&job)?;
-            let (_, kept) = entry.partials.range(..=first).next_back()?;
-            (first < kept.end).then_some(())
+        let is_left = |(job, first): (JobId, u64)| {
+            let entry = entries.get(&job);
+            let before = entry.and_then(|entry| entry.partials.range(..=first).next_back());
+            before.is_some_and(|(_, kept)| first < kept.end)
         };
         for held in &mut self.held {
-            let waits = held.about.is_none_or(|about| is_in(about).is_some());
-            if held.group == group && waits {
+            if held.group == group && held.about.is_none_or(is_left) {
                 held.group = self.number;
             }
         }

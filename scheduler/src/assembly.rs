@@ -108,7 +108,7 @@ impl<P> Assembly<P> {
                 let tree = tree.as_mut().expect("a job with tasks");
                 let held = Held { partial, len };
                 sizes.bytes += len;
-                let step = tree.insert_over(node, held, |below, held| sizes.drop(below, held));
+                let step = tree.insert_over(node, held, |below, held| sizes.forget(below, held));
                 assert!(!matches!(step, Step::Ignored), "{node:?} was here already");
                 sizes.act_on(step, job, merging, actions)
             }
@@ -249,7 +249,7 @@ impl<P> Assembly<P> {
 
 impl Sizes {
     /// A descendant of what came in, held or being merged, is here no more.
-    fn drop<P>(&mut self, node: Node, held: Option<Held<P>>) {
+    fn forget<P>(&mut self, node: Node, held: Option<Held<P>>) {
         let awaited = || self.merging.remove(&node).expect("halves have a size");
         self.bytes -= held.map_or_else(awaited, |held| held.len);
     }

@@ -1,6 +1,7 @@
 //! The compute child: a process that runs guests and nothing else, so that it
 //! may be killed at any time. Its standard input brings commands, and on Linux
-//! memory that it can read and not write, its standard output takes reports; it ends when its input does, even while guests spin.
+//! memory that it can read and not write, its standard output takes reports; it
+//! ends when its input does, even while guests spin.
 //!
 //! Its threads: the main thread reads commands and never waits for a guest; one
 //! rayon thread a slot runs them; a watchdog knows when each slice began; a
