@@ -1,10 +1,13 @@
 //! Counts the words of a text and lists the most frequent ones. A task is a piece of the input.
 
+mod list;
 mod table;
 mod words;
 
+use list::Counted;
 use manyhands_guest_sdk::prelude::*;
 use table::Table;
+use words::Word;
 
 /// The parameters.
 #[derive(Deserialize)]
@@ -25,7 +28,7 @@ pub struct Counts {
     bytes: u64,
     lines: u64,
     words: u64,
-    table: Table,
+    counted: Counted,
 }
 
 /// The result.
@@ -52,16 +55,17 @@ impl Reduce for WordCount {
 
     fn run(&self, task: &Task) -> Counts {
         let text = task.input();
-        let mut counts = Counts {
+        let (mut words, mut table) = (0, Table::default());
+        words::for_each(text, |word| {
+            words += 1;
+            table.add(word, 1);
+        });
+        Counts {
             bytes: text.len() as u64,
             lines: words::lines(text),
-            ..Counts::default()
-        };
-        words::for_each(text, |word| {
-            counts.words += 1;
-            counts.table.add(word, 1);
-        });
-        counts
+            words,
+            counted: Counted::Table(table),
+        }
     }
 
     fn merge(&self, left: Counts, right: Counts) -> Counts {
@@ -69,7 +73,7 @@ impl Reduce for WordCount {
             bytes: left.bytes + right.bytes,
             lines: left.lines + right.lines,
             words: left.words + right.words,
-            table: left.table.merged(right.table),
+            counted: left.counted.merged(right.counted),
         }
     }
 
@@ -78,19 +82,25 @@ impl Reduce for WordCount {
     }
 
     fn finish(&self, counts: Counts) -> Summary {
-        let mut entries: Vec<_> = counts.table.iter().collect();
+        let list = counts.counted.into_list();
+        let mut entries: Vec<_> = list.iter().collect();
+        let distinct = entries.len();
         // Words are unique, so no two entries are equal and the order is one only.
-        entries.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        let order = |a: &(Word, u64), b: &(Word, u64)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
+        if self.top < distinct {
+            entries.select_nth_unstable_by(self.top, order);
+            entries.truncate(self.top);
+        }
+        entries.sort_unstable_by(order);
         Summary {
             bytes: counts.bytes,
-            distinct: entries.len(),
+            distinct,
             lines: counts.lines,
             top: entries
                 .iter()
-                .take(self.top)
                 .map(|(word, count)| Entry {
                     count: *count,
-                    word: String::from_utf8_lossy(word).into_owned(),
+                    word: String::from_utf8_lossy(word.letters).into_owned(),
                 })
                 .collect(),
             words: counts.words,

@@ -1,10 +1,5 @@
-//! A hash table from words to counts, made for being filled, merged and sent: the words stand one
-//! after another in one buffer, and travel sorted, so that no bytes depend on the table's history.
-
-use std::fmt;
-
-use serde::de::{self, Deserialize, Deserializer};
-use serde::ser::{Serialize, Serializer};
+//! A hash table from words to counts, made for being filled: the words stand one after another in
+//! one buffer.
 
 use crate::words::Word;
 
@@ -98,14 +93,6 @@ impl Table {
         }
     }
 
-    /// Room for this many words without growing.
-    fn with_capacity(words: usize) -> Self {
-        let mut table = Self::default();
-        table.entries.reserve(words);
-        table.grow((words * 4 / 3 + 1).next_power_of_two().max(1 << 10));
-        table
-    }
-
     fn word(&self, entry: &Entry) -> Word<'_> {
         Word {
             head: entry.head,
@@ -127,91 +114,11 @@ impl Table {
         into
     }
 
-    /// All words and counts, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        self.entries
-            .iter()
-            .map(|entry| (self.word(entry).letters, entry.count))
-    }
-
     /// All words and counts, by word.
-    fn sorted(&self) -> Vec<(&[u8], u64)> {
-        let mut sorted: Vec<_> = self
-            .entries
-            .iter()
-            .map(|entry| (entry.head, self.word(entry).letters, entry.count))
-            .collect();
+    pub(crate) fn sorted(&self) -> Vec<(Word<'_>, u64)> {
+        let each = self.entries.iter();
+        let mut sorted: Vec<_> = each.map(|entry| (self.word(entry), entry.count)).collect();
         sorted.sort_unstable();
         sorted
-            .into_iter()
-            .map(|(_, word, count)| (word, count))
-            .collect()
     }
-}
-
-/// As bytes: for each word, by word, its length, its letters, its count; numbers are LEB128.
-impl Serialize for Table {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::with_capacity(self.letters.len() + 4 * self.entries.len() + 10);
-        put_number(self.entries.len() as u64, &mut bytes);
-        for (word, count) in self.sorted() {
-            put_number(word.len() as u64, &mut bytes);
-            bytes.extend_from_slice(word);
-            put_number(count, &mut bytes);
-        }
-        serializer.serialize_bytes(&bytes)
-    }
-}
-
-impl<'de> Deserialize<'de> for Table {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(TableVisitor)
-    }
-}
-
-struct TableVisitor;
-
-impl de::Visitor<'_> for TableVisitor {
-    type Value = Table;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the bytes of a table of words")
-    }
-
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Table, E> {
-        decode(bytes).ok_or_else(|| E::custom("a table of words ends early"))
-    }
-}
-
-fn decode(mut bytes: &[u8]) -> Option<Table> {
-    let words = take_number(&mut bytes)?;
-    // A word takes at least three bytes, which bounds what is set aside for them.
-    let mut table = Table::with_capacity((words as usize).min(bytes.len() / 3));
-    table.letters.reserve(bytes.len());
-    for _ in 0..words {
-        let len = usize::try_from(take_number(&mut bytes)?).ok()?;
-        let word = bytes.split_off(..len)?;
-        table.add(Word::new(word), take_number(&mut bytes)?);
-    }
-    bytes.is_empty().then_some(table)
-}
-
-fn put_number(mut number: u64, bytes: &mut Vec<u8>) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn take_number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.split_off_first()?;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
 }

@@ -14,8 +14,8 @@ const LETTER: [bool; 256] = {
     table
 };
 
-/// A word in lower case.
-#[derive(Clone, Copy)]
+/// A word in lower case. Words are in the order of their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Word<'a> {
     /// The first eight letters, the first one on top, zeros after the last: it decides most
     /// comparisons.
@@ -33,6 +33,18 @@ impl<'a> Word<'a> {
             head: u64::from_be_bytes(head),
             letters,
         }
+    }
+
+    /// The first `len` bytes of `bytes`.
+    pub(crate) fn take(bytes: &mut &'a [u8], len: usize) -> Option<Self> {
+        let eight = bytes.first_chunk::<8>().copied();
+        let letters = bytes.split_off(..len)?;
+        let Some(eight) = eight else {
+            return Some(Self::new(letters));
+        };
+        let others = (8 * len as u32).min(64);
+        let head = u64::from_be_bytes(eight) & !u64::MAX.checked_shr(others).unwrap_or(0);
+        Some(Self { head, letters })
     }
 }
 
