@@ -270,7 +270,7 @@ impl Lease {
     /// The leftmost piece that can begin, cut to at most `tasks` and to what is
     /// here of its inputs; what is cut off waits on.
     pub(crate) fn next_piece(&mut self, tasks: u64) -> Option<Piece> {
-        let at = self
+        let mut at = self
             .pending
             .iter()
             .rposition(|piece| self.can_begin(piece))?;
@@ -286,6 +286,8 @@ impl Lease {
                     ..piece
                 },
             );
+            // What is cut off next is left of it.
+            at += 1;
             piece.node = left;
         }
         Some(piece)

@@ -74,6 +74,22 @@ fn a_piece_begins_as_soon_as_its_own_inputs_are_here() {
 }
 
 #[test]
+fn pieces_are_cut_off_from_the_left() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::welcomed(1, coordinator);
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.run_dry();
+    let firsts = world.runs.iter().map(|run| match &run.1 {
+        Work::Run { tasks, .. } => tasks.start,
+        Work::Merge { .. } => panic!("chunks are joined by nobody"),
+    });
+    let firsts: Vec<u64> = firsts.collect();
+    assert!(firsts.len() > 2, "it is cut: {firsts:?}");
+    assert!(firsts.is_sorted(), "{firsts:?}");
+}
+
+#[test]
 fn what_is_kept_is_used_before_what_has_to_come() {
     let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
     let mut world = World::welcomed(1, coordinator);
