@@ -58,12 +58,13 @@ impl Process {
         command.creation_flags(0x0000_0200); // CREATE_NEW_PROCESS_GROUP
         let mut child = command.spawn()?;
         let input = Stdin::of(ours, &mut child);
-        let output = child.stdout.take();
+        let output = child.stdout.take().expect("piped");
+        widen(&output);
         let (frames, inbox) = mpsc::unbounded_channel();
         // Bounded: a child that reports faster than it is listened to waits.
         let (outbox, reports) = mpsc::channel(64);
         tokio::spawn(write(input, inbox));
-        tokio::spawn(read(output.expect("piped"), outbox));
+        tokio::spawn(read(output, outbox));
         let process = Self {
             child,
             frames,
@@ -119,6 +120,20 @@ impl Process {
         }
     }
 }
+
+/// Lets a partial of a MiB through at once: with the usual 64 KiB the child and this
+/// process wake each other a dozen times for it, while both have other things to do.
+#[cfg(target_os = "linux")]
+fn widen(pipe: &ChildStdout) {
+    // The most that a user may have unless the system is told otherwise. It takes
+    // memory for what is in it alone; who has many pipes may be refused.
+    if let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20) {
+        tracing::debug!(%error, "partials go through a narrow pipe");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen(_pipe: &ChildStdout) {}
 
 /// Writes what is queued, small parts together; until the child has died.
 async fn write(mut input: Stdin, mut frames: mpsc::UnboundedReceiver<Frame>) {
