@@ -58,14 +58,32 @@ pub fn encode<M: Message>(message: &M) -> Vec<u8> {
 /// When our own message breaks a limit.
 #[must_use]
 pub fn encode_with<M: Message>(message: &M, bulk: &[u8]) -> Vec<u8> {
-    assert!(
-        message.takes_bulk(bulk.len()),
-        "bulk does not fit the message"
-    );
-    let room = Vec::with_capacity(bulk.len() + 96);
-    let mut frame = postcard::to_extend(message, room).expect("messages can be encoded");
+    let mut frame = encode_before(message, bulk.len());
     frame.extend_from_slice(bulk);
-    assert!(frame.len() <= MAX_FRAME, "a frame of {} bytes", frame.len());
+    frame
+}
+
+/// Encodes a header, with room for the bulk bytes that the caller appends: just so
+/// many, to make it a frame.
+///
+/// ```
+/// use manyhands_protocol::{BlobHash, codec, message::ToWorker};
+/// let hash = BlobHash::of(b"many hands");
+/// let header = ToWorker::Blob { hash, offset: 0, total: 10 };
+/// let mut frame = codec::encode_before(&header, 10);
+/// frame.extend_from_slice(b"many hands");
+/// assert_eq!(frame, codec::encode_with(&header, b"many hands"));
+/// ```
+///
+/// # Panics
+/// When our own message breaks a limit.
+#[must_use]
+pub fn encode_before<M: Message>(message: &M, bulk: usize) -> Vec<u8> {
+    assert!(message.takes_bulk(bulk), "bulk does not fit the message");
+    let room = Vec::with_capacity(bulk + 96);
+    let frame = postcard::to_extend(message, room).expect("messages can be encoded");
+    let len = frame.len() + bulk;
+    assert!(len <= MAX_FRAME, "a frame of {len} bytes");
     frame
 }
 

@@ -67,16 +67,33 @@ pub struct Place {
 impl Place {
     /// Reads `len` bytes from `offset` on within the range, off the async threads.
     pub(crate) async fn read(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+        let room = vec![(Vec::with_capacity(len), len)];
+        let mut read = self.read_behind(offset, room).await?;
+        let (bytes, _) = read.pop().expect("as many as were given");
+        Ok(Bytes::from(bytes))
+    }
+
+    /// Reads from `offset` on within the range, off the async threads: appends to each
+    /// of the given bytes as many as are asked for, one after the other.
+    pub(crate) async fn read_behind(
+        &self,
+        offset: u64,
+        parts: Vec<(Vec<u8>, usize)>,
+    ) -> std::io::Result<Vec<(Vec<u8>, usize)>> {
+        let len: usize = parts.iter().map(|(_, len)| len).sum();
         assert!(offset + len as u64 <= self.len, "a read past the range");
         let (path, at) = (Arc::clone(&self.file), self.offset + offset);
         let read = move || {
             let mut file = File::open(&path)?;
             file.seek(SeekFrom::Start(at))?;
-            let mut bytes = Vec::with_capacity(len);
-            if file.take(len as u64).read_to_end(&mut bytes)? < len {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            Ok(Bytes::from(bytes))
+            let whole = parts.into_iter().map(|(mut bytes, len)| {
+                let read = (&mut file).take(len as u64).read_to_end(&mut bytes)?;
+                match read < len {
+                    true => Err(ErrorKind::UnexpectedEof.into()),
+                    false => Ok((bytes, len)),
+                }
+            });
+            whole.collect()
         };
         off_async(read).await
     }

@@ -15,12 +15,12 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Read at once from a blob.
-const CHUNK: u64 = 256 << 10;
+/// Frames that are read at once from a blob.
+const FRAMES: u64 = 4;
 
 /// Sent in one frame. Less than the protocol's most, since the socket keeps a
 /// buffer as large as the largest frame that it has sent.
-const FRAME: usize = 64 << 10;
+const FRAME: u64 = 64 << 10;
 
 /// Blobs whose sending is remembered: more than a worker's credit has, as a rule.
 const SENT: usize = 256;
@@ -39,9 +39,32 @@ pub(super) struct Writer {
 struct Sending {
     hash: BlobHash,
     place: Place,
-    sent: u64,
-    /// Read and not sent.
-    ready: Bytes,
+    /// As far as it was read.
+    read: u64,
+    /// Read and not sent: frames, and how many of the blob's bytes each has.
+    ready: VecDeque<(Vec<u8>, usize)>,
+}
+
+impl Sending {
+    /// Reads the next frames, each behind its header. A blob of no bytes is one frame.
+    async fn read(&mut self) -> io::Result<()> {
+        let (from, total) = (self.read, self.place.len);
+        let mut to = from;
+        let mut parts = Vec::with_capacity(FRAMES as usize);
+        while parts.len() < FRAMES as usize && (to < total || parts.is_empty()) {
+            let len = FRAME.min(total - to) as usize;
+            let header = ToWorker::Blob {
+                hash: self.hash,
+                offset: to,
+                total,
+            };
+            parts.push((codec::encode_before(&header, len), len));
+            to += len as u64;
+        }
+        self.ready = self.place.read_behind(from, parts).await?.into();
+        self.read = to;
+        Ok(())
+    }
 }
 
 /// The socket is broken, or nobody feeds it any more.
@@ -127,42 +150,30 @@ impl Writer {
         self.sending = Some(Sending {
             hash,
             place,
-            sent: 0,
-            ready: Bytes::new(),
+            read: 0,
+            ready: VecDeque::new(),
         });
         Ok(())
     }
 
     async fn send_piece(&mut self) -> Result<(), Ended> {
         let sending = self.sending.as_mut().expect("a blob on its way");
-        let total = sending.place.len;
-        if sending.ready.is_empty() && total > 0 {
-            let len = CHUNK.min(total - sending.sent) as usize;
-            match sending.place.read(sending.sent, len).await {
-                Ok(bytes) => sending.ready = bytes,
-                Err(error) => {
-                    let (hash, place) = (sending.hash, sending.place.clone());
-                    self.sending = None;
-                    return self.unreadable(hash, &place, &error).await;
-                }
-            }
+        if sending.ready.is_empty()
+            && let Err(error) = sending.read().await
+        {
+            let (hash, place) = (sending.hash, sending.place.clone());
+            self.sending = None;
+            return self.unreadable(hash, &place, &error).await;
         }
-        let piece = sending.ready.split_to(FRAME.min(sending.ready.len()));
-        let header = ToWorker::Blob {
-            hash: sending.hash,
-            offset: sending.sent,
-            total,
-        };
-        sending.sent += piece.len() as u64;
-        if sending.sent == total {
+        let (frame, bytes) = sending.ready.pop_front().expect("the blob's next frame");
+        if sending.ready.is_empty() && sending.read == sending.place.len {
             if self.sent.len() == SENT {
                 self.sent.pop_front();
             }
             self.sent.push_back(sending.hash);
             self.sending = None;
         }
-        self.app.metrics.blob_bytes.inc_by(piece.len() as u64);
-        let frame = codec::encode_with(&header, &piece);
+        self.app.metrics.blob_bytes.inc_by(bytes as u64);
         Ok(self.sink.send(Message::Binary(frame.into())).await?)
     }
 
