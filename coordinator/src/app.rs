@@ -8,7 +8,7 @@ use crate::driver::{Input, Question, Trouble};
 use crate::error::ApiError;
 use crate::guard::Guard;
 use crate::guests::Guests;
-use crate::inputs::SegmentIndex;
+use crate::inputs::{KnownCuts, SegmentIndex};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use manyhands_engine::compute::Compute;
@@ -25,6 +25,7 @@ pub(crate) struct App {
     pub(crate) guard: Guard,
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) admissions: Admissions,
+    pub(crate) cuts: KnownCuts,
     pub(crate) segments: Arc<SegmentIndex>,
     pub(crate) compute: Compute,
     pub(crate) guests: Guests,

@@ -2,10 +2,12 @@
 //! which workers are sent what they ask for. How they come about is in `cut`.
 
 mod cut;
+mod cuts;
 
 use crate::blobs::{Blobs, Place};
 use bytes::Bytes;
-pub(crate) use cut::cut;
+pub(crate) use cut::{Cutter, cut};
+pub(crate) use cuts::{Cuts, KnownCuts};
 use manyhands_protocol::message::SegmentRef;
 use manyhands_protocol::{BlobHash, Segment, SplitError};
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ pub(crate) struct InputPart {
     pub(crate) name: String,
     /// Where its bytes are.
     pub(crate) file: Arc<Path>,
+    /// How it is cut, if that was found before: a blob does not change.
+    pub(crate) known: Option<Arc<Cuts>>,
 }
 
 /// Why inputs cannot be cut.
@@ -185,6 +189,7 @@ mod tests {
         InputPart {
             name: name.into(),
             file: file.into(),
+            known: None,
         }
     }
 
@@ -218,6 +223,28 @@ mod tests {
         assert!(expected.len() > 3, "several segments a file");
         assert_eq!(cutting.segments, expected);
         assert_eq!(cutting.tasks(), task);
+    }
+
+    #[test]
+    fn what_was_cut_while_it_came_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = b"a line of some text\n".repeat(150_000);
+        let whole = || part(folder.path(), "a", &text);
+        let expected = cut(vec![whole()], Split::default()).unwrap();
+        for piece in [1000, 1 << 20, text.len()] {
+            let mut cutter = Cutter::new(Split::default());
+            for piece in text.chunks(piece) {
+                cutter.push(piece).unwrap();
+            }
+            let gone = InputPart {
+                file: folder.path().join("gone").into(),
+                known: Some(Arc::new(cutter.finish())),
+                ..whole()
+            };
+            let known = cut(vec![gone.clone()], Split::default()).unwrap();
+            assert_eq!(known.segments, expected.segments);
+            assert!(cut(vec![gone], Split::Lines).is_err(), "cut otherwise");
+        }
     }
 
     #[test]
@@ -256,6 +283,7 @@ mod tests {
         let missing = InputPart {
             name: "data/missing.txt".into(),
             file: folder.path().join("missing.txt").into(),
+            known: None,
         };
         let error = cut(vec![missing], Split::Lines).unwrap_err().to_string();
         assert!(

@@ -10,7 +10,7 @@ use crate::driver::{self, Driver, Input, unix_ms};
 use crate::error::ApiError;
 use crate::guard::Guard;
 use crate::guests::Guests;
-use crate::inputs::{Cutting, InPlace, InputPart};
+use crate::inputs::{Cutting, InPlace, InputPart, KnownCuts};
 use crate::journal::{Identity, Journal, JournalError, MemoryJournal, OpenError, SqliteJournal};
 use crate::metrics::Metrics;
 use crate::outputs::OutputFile;
@@ -123,6 +123,7 @@ impl Coordinator {
             guard: Guard::new(address, &config.allow_hosts, key.clone()),
             blobs,
             admissions: Admissions::default(),
+            cuts: KnownCuts::default(),
             segments: Arc::default(),
             compute,
             guests: Guests::default(),
@@ -210,6 +211,7 @@ impl Coordinator {
         let parts = inputs.into_iter().map(|(name, file)| InputPart {
             name,
             file: file.into(),
+            known: None,
         });
         submit::submit(&self.app, submission, parts.collect()).await
     }

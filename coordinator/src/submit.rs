@@ -155,11 +155,13 @@ impl Preparing<'_> {
                 files: file_bytes,
             },
         );
-        let opened = self.open().await?;
-        let cutting = match split {
-            Some(split) => Some(cut(parts, split).await?),
-            None => None,
+        let cutting = async {
+            match split {
+                Some(split) => cut(parts, split).await.map(Some),
+                None => Ok(None),
+            }
         };
+        let (opened, cutting) = tokio::try_join!(self.open(), cutting)?;
         let tasks = match &cutting {
             Some(cutting) => cutting.tasks(),
             None => opened.tasks.ok_or_else(|| {

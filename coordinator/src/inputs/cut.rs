@@ -1,8 +1,9 @@
 //! From input files to segments, on all cores: small files are cut and hashed as
 //! they are read; in large ones the cuts are found first, which most bytes do not
-//! decide and so are not read for, and then segment after segment is hashed.
+//! decide and so are not read for, and then segment after segment is hashed. What
+//! was cut while it was uploaded is not read again.
 
-use super::{Cutting, InputError, InputPart};
+use super::{Cuts, Cutting, InputError, InputPart};
 use manyhands_protocol::{BlobHash, Segment, Split, SplitError, Splitter};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -77,18 +78,19 @@ fn on_all_cores<I: Sync, T: Send>(
 }
 
 fn cut_file(part: &InputPart, split: Split, buffer: &mut [u8]) -> Result<Vec<Found>, InputError> {
+    if let Some(known) = part.known.as_ref().filter(|known| known.split == split) {
+        let segments = known.segments.iter();
+        return Ok(segments.map(|(at, hash)| (*at, Some(*hash))).collect());
+    }
     let read = |source| read_error(part, source);
     let cut = |source| split_error(part, source);
     let file = File::open(&part.file).map_err(read)?;
     let len = file.metadata().map_err(read)?.len();
-    let mut splitter = Splitter::new(split);
-    let mut found = Vec::new();
     if len > LARGE {
-        find_cuts(part, file, len, &mut splitter, buffer, &mut found)?;
-        splitter.finish(&mut found);
+        let found = find_cuts(part, file, len, split, buffer)?;
         return Ok(found.into_iter().map(|segment| (segment, None)).collect());
     }
-    let mut hashing = Hashing::default();
+    let mut cutter = Cutter::new(split);
     // No more than it had: a file that grows is as it was.
     let mut file = file.take(len);
     loop {
@@ -96,12 +98,10 @@ fn cut_file(part: &InputPart, split: Split, buffer: &mut [u8]) -> Result<Vec<Fou
         if len == 0 {
             break;
         }
-        splitter.push(&buffer[..len], &mut found).map_err(cut)?;
-        hashing.take(&buffer[..len], &mut found);
+        cutter.push(&buffer[..len]).map_err(cut)?;
     }
-    splitter.finish(&mut found);
-    hashing.take(&[], &mut found);
-    Ok(hashing.done)
+    let found = cutter.finish().segments.into_iter();
+    Ok(found.map(|(at, hash)| (at, Some(hash))).collect())
 }
 
 /// Finds where a large file is cut, reading only what decides that.
@@ -109,12 +109,12 @@ fn find_cuts(
     part: &InputPart,
     mut file: File,
     len: u64,
-    splitter: &mut Splitter,
+    split: Split,
     buffer: &mut [u8],
-    found: &mut Vec<Segment>,
-) -> Result<(), InputError> {
+) -> Result<Vec<Segment>, InputError> {
     let read = |source| read_error(part, source);
     let cut = |source| split_error(part, source);
+    let (mut splitter, mut found) = (Splitter::new(split), Vec::new());
     let mut at = 0;
     while at < len {
         let skip = splitter.undecided().min(len - at);
@@ -129,10 +129,11 @@ fn find_cuts(
         if came == 0 && most > 0 {
             return Err(InputError::Changing(part.name.clone()));
         }
-        splitter.push(&buffer[..came], found).map_err(cut)?;
+        splitter.push(&buffer[..came], &mut found).map_err(cut)?;
         at += came as u64;
     }
-    Ok(())
+    splitter.finish(&mut found);
+    Ok(found)
 }
 
 /// The hash of a segment whose tasks are as they were found to be: what a worker
@@ -177,33 +178,65 @@ fn split_error(part: &InputPart, source: SplitError) -> InputError {
     InputError::Split { name, source }
 }
 
-/// Hashes each segment as the bytes go by.
-#[derive(Default)]
-struct Hashing {
-    hasher: blake3::Hasher,
+/// Cuts a file and hashes its segments as its bytes go by.
+#[derive(Debug)]
+pub(crate) struct Cutter {
+    split: Split,
+    splitter: Splitter,
+    /// Of the segment that is not whole. Boxed: 2 KiB, in tasks of which there may be
+    /// many.
+    hasher: Box<blake3::Hasher>,
     position: u64,
-    done: Vec<Found>,
+    /// Found in the bytes that go by just now.
+    ended: Vec<Segment>,
+    segments: Vec<(Segment, BlobHash)>,
 }
 
-impl Hashing {
-    /// Takes the next bytes and the segments that end within them.
-    fn take(&mut self, bytes: &[u8], ended: &mut Vec<Segment>) {
-        let mut rest = bytes;
-        for segment in ended.drain(..) {
-            let to_end = segment.offset + segment.len - self.position;
-            let (of_segment, after) = rest.split_at(to_end as usize);
-            self.update(of_segment);
-            let hash = BlobHash(*self.hasher.finalize().as_bytes());
-            self.hasher.reset();
-            self.done.push((segment, Some(hash)));
-            rest = after;
+impl Cutter {
+    /// At the start of a file.
+    pub(crate) fn new(split: Split) -> Self {
+        Self {
+            split,
+            splitter: Splitter::new(split),
+            hasher: Box::default(),
+            position: 0,
+            ended: Vec::new(),
+            segments: Vec::new(),
         }
-        self.update(rest);
     }
 
-    fn update(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.position += bytes.len() as u64;
+    /// Takes the file's next bytes.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), SplitError> {
+        self.splitter.push(bytes, &mut self.ended)?;
+        self.hash(bytes);
+        Ok(())
+    }
+
+    /// The file ends here.
+    pub(crate) fn finish(mut self) -> Cuts {
+        self.splitter.clone().finish(&mut self.ended);
+        self.hash(&[]);
+        Cuts {
+            split: self.split,
+            segments: self.segments,
+        }
+    }
+
+    /// Hashes the next bytes and names the segments that end within them.
+    fn hash(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        for segment in self.ended.drain(..) {
+            let to_end = segment.offset + segment.len - self.position;
+            let (of_segment, after) = rest.split_at(to_end as usize);
+            self.hasher.update(of_segment);
+            self.position += to_end;
+            let hash = BlobHash(*self.hasher.finalize().as_bytes());
+            self.hasher.reset();
+            self.segments.push((segment, hash));
+            rest = after;
+        }
+        self.hasher.update(rest);
+        self.position += rest.len() as u64;
     }
 }
 
@@ -218,6 +251,7 @@ mod tests {
         let part = InputPart {
             name: "data/a".into(),
             file: file.clone().into(),
+            known: None,
         };
         let segment = Segment {
             offset: 4,

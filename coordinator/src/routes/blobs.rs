@@ -4,6 +4,7 @@ use super::blob_hash;
 use crate::app::App;
 use crate::blobs::BlobError;
 use crate::error::ApiError;
+use crate::inputs::Cutter;
 use crate::submit;
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -12,6 +13,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use manyhands_protocol::Split;
 use manyhands_protocol::api::{BlobView, ErrorBody, ModuleView};
 use std::sync::Arc;
 
@@ -34,12 +36,22 @@ pub(crate) async fn upload(
     }
     let mut body = request.into_body().into_data_stream();
     let mut staging = app.blobs.stage().await?;
+    // It may be meant for an input; none that cannot be cut is.
+    let mut cutter = Some(Cutter::new(Split::default()));
     while let Some(piece) = body.next().await {
         let piece =
             piece.map_err(|error| ApiError::BadInput(format!("the upload broke off: {error}")))?;
         staging.write(&piece).await?;
+        if let Some(cutting) = &mut cutter
+            && cutting.push(&piece).is_err()
+        {
+            cutter = None;
+        }
     }
     let view = staging.commit().await?;
+    if let Some(cutter) = cutter {
+        app.cuts.note(view.hash, cutter.finish());
+    }
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 

@@ -62,6 +62,7 @@ pub(crate) async fn submit(
         parts.push(InputPart {
             name: input.path.clone(),
             file: place.ok_or_else(missing)?.file,
+            known: app.cuts.find(input.blob),
         });
     }
     let view = submit::submit(&app, submission, parts).await?;
