@@ -4,7 +4,7 @@
 //! - [`runtime`]: wasmtime with its settings; runs a guest in the calling thread.
 //! - [`reference`](mod@reference): the plainest way to a job's result, to compare with.
 //! - [`child`]: the process that runs guests on its threads under a time limit.
-//! - [`sealed`]: memory that a child is given instead of a copy.
+//! - [`sealed`], [`part`]: memory and parts of files that a child is given instead of a copy.
 //! - [`open_files`]: the limit that sealed memory counts against.
 //! - [`compute`]: the parent's handle on that process, which it replaces when it dies.
 //!
@@ -15,10 +15,14 @@
 pub mod admit;
 pub mod child;
 pub mod compute;
+mod given;
 pub mod open_files;
+pub mod part;
 pub mod reference;
 pub mod runtime;
 pub mod sealed;
+
+pub use given::Given;
 
 #[cfg(test)]
 mod tests;

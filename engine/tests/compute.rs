@@ -9,12 +9,14 @@ use guests::{bad_at_5, concat, plain, reduce};
 use manyhands_engine::admit::admit;
 use manyhands_engine::compute::{Compute, Config, Event, Events, JobSpec, Work};
 #[cfg(target_os = "linux")]
-use manyhands_engine::sealed::Growing;
+use manyhands_engine::{part::Part, sealed::Growing};
 use manyhands_protocol::{BlobHash, FailureKind, JobId, Split};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::{io::Write, sync::Arc};
 
 const MEMORY: u64 = 1 << 20;
 const JOB: JobId = JobId(7);
@@ -200,11 +202,17 @@ async fn shared_segments_come_in_order_and_outlive_a_child() {
         .map(|len| [b"x".repeat(len), b"\n".to_vec()].concat())
         .collect();
     let hashes: Vec<BlobHash> = lines.iter().map(|line| BlobHash::of(line)).collect();
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    (&*file).write_all(&lines.concat()).unwrap();
+    let mut offset = 0;
     for (at, (hash, line)) in hashes.iter().zip(&lines).enumerate() {
-        match at % 3 {
+        let len = line.len() as u64;
+        match at % 4 {
             0 => compute.put_segment(*hash, Bytes::from(line.clone())),
+            1 => compute.share_segment(*hash, Part::new(Arc::clone(&file), offset, len).unwrap()),
             _ => compute.share_segment(*hash, sealed(line)),
         }
+        offset += len;
     }
     let segments = (0..).zip(hashes.iter().copied()).collect();
     let work = Work::Run {
@@ -222,6 +230,40 @@ async fn shared_segments_come_in_order_and_outlive_a_child() {
         lengths,
         "a new child"
     );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_that_has_other_bytes_is_told_of_and_its_piece_run_again() {
+    let imports = r#"(import "manyhands" "input_len" (func $input_len (param i64) (result i64)))"#;
+    let body = "(i64.store (global.get $out) (call $input_len (local.get $i)))
+        (global.set $out (i32.add (global.get $out) (i32.const 8)))";
+    let (compute, mut events) = start(1, &concat(true, imports, body), MINUTE);
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    (&*file).write_all(b"not this\n").unwrap();
+    let text = Bytes::from_static(b"some text\n");
+    let hash = BlobHash::of(&text);
+    let too_long = Part::new(Arc::clone(&file), 0, text.len() as u64);
+    assert!(too_long.is_err());
+    (&*file).write_all(b"or that\n").unwrap();
+    compute.share_segment(hash, Part::new(file, 0, text.len() as u64).unwrap());
+    let work = || Work::Run {
+        tasks: 0..1,
+        single_step: false,
+        segments: vec![(0, hash)],
+    };
+    compute.submit(0, 7, JOB, work());
+    let unread = Event::Unread {
+        slot: 0,
+        piece: 7,
+        hash,
+    };
+    assert_eq!(next(&mut events).await, unread);
+    let failure = compute.call(JOB, work()).await.unwrap_err();
+    assert!(failure.message.contains("has changed"), "{failure:?}");
+    compute.put_segment(hash, text);
+    let length = 10_u64.to_le_bytes();
+    assert_eq!(compute.call(JOB, work()).await.unwrap(), length[..]);
 }
 
 #[tokio::test]
@@ -548,7 +590,10 @@ mod deaths {
         );
         let orphan = child("orphan");
         drop(compute);
-        assert_eq!(events.next().await, None);
+        // What compiled the module may say so after the guest has spoken.
+        while let Some(event) = events.next().await {
+            assert_eq!(event, Event::Loaded { job: JOB });
+        }
         let gone = async {
             // An exited process has no open files, whether it was waited for or not.
             while Path::new(&format!("/proc/{orphan}/fd/0")).exists() {

@@ -3,7 +3,7 @@
 
 use crate::room::{Coming, Ordinary, Rooms};
 use crate::sorted::{SortedMap, SortedSet};
-use crate::{Micros, Reason};
+use crate::{Found, Micros, Reason};
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, limits};
 use std::collections::VecDeque;
@@ -35,6 +35,8 @@ enum State {
     Gone,
     /// Whole and verified.
     Here(Bytes),
+    /// Where slots read it, as the driver has found.
+    There,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,8 @@ struct Entry {
     wrong: u8,
     /// Whether the driver cannot read it itself, for all that is known.
     far: bool,
+    /// Whether its bytes are needed here: slots can read segments alone.
+    whole: bool,
     state: State,
 }
 
@@ -59,6 +63,8 @@ pub(crate) enum Arrival {
     NotYet,
     /// The blob is here now.
     Whole,
+    /// The driver has put it in vain, and is to drop it.
+    Unwanted,
 }
 
 #[derive(Debug)]
@@ -135,6 +141,7 @@ impl Blobs {
                 stamp: 0,
                 wrong: 0,
                 far: false,
+                whole: false,
                 state: State::Wanted,
             }
         });
@@ -144,6 +151,18 @@ impl Blobs {
             self.wanted.push_back(hash);
         }
         self.idle.remove(&(entry.stamp, hash));
+        matches!(entry.state, State::Here(_) | State::There)
+    }
+
+    /// As [`pin`](Self::pin), of a blob whose bytes are needed.
+    pub(crate) fn pin_bytes(&mut self, hash: BlobHash, len: u64) -> bool {
+        self.pin(hash, len);
+        let entry = self.entries.get_mut(&hash).expect("just pinned");
+        entry.whole = true;
+        if matches!(entry.state, State::There) {
+            (entry.far, entry.state) = (true, State::Wanted);
+            self.wanted.push_back(hash);
+        }
         matches!(entry.state, State::Here(_))
     }
 
@@ -163,6 +182,9 @@ impl Blobs {
             // Its pieces are on their way: they end up in the cache.
             State::Sought | State::Asked(_) => {}
             State::Here(_) => self.rest(hash),
+            State::There => {
+                self.entries.remove(&hash);
+            }
         }
         dropped
     }
@@ -170,11 +192,14 @@ impl Blobs {
     /// The bytes of a blob that is here, for the driver; `None` if it has them.
     pub(crate) fn put(&mut self, hash: BlobHash) -> Option<Bytes> {
         let entry = self.entries.get_mut(&hash).expect("what work names exists");
+        if entry.put {
+            return None;
+        }
         let State::Here(bytes) = &entry.state else {
             panic!("work names {hash:?}, which is not here");
         };
-        let first = !std::mem::replace(&mut entry.put, true);
-        first.then(|| bytes.clone())
+        entry.put = true;
+        Some(bytes.clone())
     }
 
     /// The bytes of a blob that is here.
@@ -221,20 +246,34 @@ impl Blobs {
         std::mem::take(&mut self.sought)
     }
 
-    /// The driver has looked for a blob: its bytes, with that hash, or nothing. What
-    /// it was not asked for on this connection is ignored.
-    pub(crate) fn found(&mut self, now: Micros, hash: BlobHash, bytes: Option<Bytes>) -> Arrival {
-        let entry = self.entries.get_mut(&hash);
-        let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Sought)) else {
-            return Arrival::NotYet;
+    /// The driver has looked for a blob. What it was not asked for on this connection
+    /// is ignored.
+    pub(crate) fn found(&mut self, now: Micros, hash: BlobHash, found: Found) -> Arrival {
+        let not_used = match found {
+            Found::Put => Arrival::Unwanted,
+            Found::Bytes(_) | Found::Nothing => Arrival::NotYet,
         };
+        let Some(entry) = self.entries.get_mut(&hash) else {
+            return not_used;
+        };
+        if !matches!(entry.state, State::Sought) {
+            return if entry.put { Arrival::NotYet } else { not_used };
+        }
         let (len, pins) = (entry.len, entry.pins);
         self.in_flight -= len;
         self.asked.retain(|asked| *asked != hash);
-        if let Some(bytes) = bytes.filter(|bytes| bytes.len() as u64 == len) {
-            self.measure(now, len);
-            self.keep(hash, bytes);
-            return Arrival::Whole;
+        match found {
+            Found::Bytes(bytes) if bytes.len() as u64 == len => {
+                self.measure(now, len);
+                self.keep(hash, bytes);
+                return Arrival::Whole;
+            }
+            Found::Put if pins > 0 && !entry.whole => {
+                (entry.put, entry.state) = (true, State::There);
+                self.measure(now, len);
+                return Arrival::Whole;
+            }
+            _ => {}
         }
         if pins == 0 {
             self.entries.remove(&hash);
@@ -242,7 +281,19 @@ impl Blobs {
             (entry.far, entry.state) = (true, State::Wanted);
             self.wanted.push_front(hash);
         }
-        Arrival::NotYet
+        not_used
+    }
+
+    /// A blob that slots were to read where it lies is not what it was: the coordinator
+    /// is asked for it. Whether the driver is to drop it.
+    pub(crate) fn unread(&mut self, hash: BlobHash) -> bool {
+        let entry = self.entries.get_mut(&hash);
+        let Some(entry) = entry.filter(|entry| matches!(entry.state, State::There)) else {
+            return false;
+        };
+        (entry.far, entry.put, entry.state) = (true, false, State::Wanted);
+        self.wanted.push_front(hash);
+        true
     }
 
     /// A piece came.

@@ -5,10 +5,22 @@ use crate::Micros;
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, Failure, JobId};
 
+/// What has come of looking for a blob.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Its bytes, which the driver has hashed and found to be those.
+    Bytes(Bytes),
+    /// An input segment that slots read where it lies: the driver has put it already,
+    /// as [`Output::PutBlob`](crate::Output::PutBlob) would. It is dropped like any.
+    Put,
+    /// Other bytes or none: the coordinator is asked.
+    Nothing,
+}
+
 /// Something that happened. Given to [`Session::handle`](crate::Session::handle).
 ///
 /// Each command to a slot carries a ticket, and the driver ends it with exactly
-/// one of `SlotDone`, `SlotFailed`, `SlotStopped`, `SlotLost` and
+/// one of `SlotDone`, `SlotFailed`, `SlotStopped`, `SlotLost`, `SlotUnread` and
 /// `SlotCrashed`, also after a `Cancel`. A report whose ticket is not the
 /// slot's current one is ignored.
 #[derive(Clone, Debug)]
@@ -30,9 +42,8 @@ pub enum Input {
     Fetched {
         /// Which blob.
         hash: BlobHash,
-        /// Its bytes, which the driver has hashed and found to be those; `None` where
-        /// it has others or none: then the coordinator is asked.
-        bytes: Option<Bytes>,
+        /// What there was.
+        found: Found,
     },
     /// How many bytes of the frames given out so far are not yet with the
     /// operating system (a browser's `bufferedAmount`). To be told whenever that
@@ -94,6 +105,16 @@ pub enum Input {
         slot: u16,
         /// The ticket of its command.
         ticket: u64,
+    },
+    /// A blob that the driver had [put](Found::Put) by itself is not what it was when
+    /// the slot came to read it: the coordinator is asked for it, and the work run again.
+    SlotUnread {
+        /// Which slot.
+        slot: u16,
+        /// The ticket of its command.
+        ticket: u64,
+        /// Which blob.
+        hash: BlobHash,
     },
     /// The process that ran the slot died, and it is not known which of the
     /// slots working then is to blame (each gets this input). Each of them is run

@@ -293,6 +293,25 @@ impl Lease {
         Some(piece)
     }
 
+    /// Waits for this segment, if it reads it, though it was here.
+    pub(crate) fn lacks(&mut self, hash: BlobHash) {
+        if self.inputs.iter().all(|segment| segment.hash != hash) {
+            return;
+        }
+        self.missing.insert(hash);
+        // What is to run alone does not wait: it is run like others, and again alone
+        // should it die again.
+        let (pieces, merges) = std::mem::take(&mut self.suspects)
+            .into_iter()
+            .partition(|doing| matches!(doing, Doing::Piece(_)));
+        self.suspects = merges;
+        let pieces: VecDeque<Doing> = pieces;
+        self.run_next(pieces.into_iter().filter_map(|doing| match doing {
+            Doing::Piece(piece) => Some(piece),
+            Doing::Merge(_) => None,
+        }));
+    }
+
     /// Takes what waits for this segment away; gives the nodes.
     pub(crate) fn give_up_on(&mut self, hash: BlobHash) -> Vec<Node> {
         let pending = std::mem::take(&mut self.pending);

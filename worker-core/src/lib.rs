@@ -23,7 +23,7 @@ mod tests;
 mod view;
 
 pub use config::Config;
-pub use input::Input;
+pub use input::{Found, Input};
 pub use output::{End, GrantFault, JobBundle, Output, Reason, Work};
 pub use room::{Coming, Ordinary, Room, Rooms};
 pub use session::Session;

@@ -249,7 +249,7 @@ impl Session {
                 }
             }
             Input::Frame(frame) => self.receive(frame),
-            Input::Fetched { hash, bytes } => self.fetched(hash, bytes),
+            Input::Fetched { hash, found } => self.fetched(hash, found),
             Input::Buffered { bytes } => {
                 if self.outbox.buffered(self.now, bytes) {
                     self.connection.heard(self.now);

@@ -1,7 +1,7 @@
 //! The loop around the session: socket, compute child, timer and commands in;
 //! what the session says out. Decides nothing and computes nothing.
 
-use crate::nearby::{Fetcher, Found};
+use crate::nearby::{At, Fetcher, Found};
 use crate::rooms::Shelf;
 use crate::socket::{News, Socket};
 use crate::wording::{report, spec, translate};
@@ -81,9 +81,7 @@ impl Driver {
         .map_err(StartError::Child)?;
         let start = Instant::now();
         let shelf = Shelf::default();
-        let fetcher = config
-            .nearby
-            .map(|nearby| Fetcher::start(nearby, shelf.clone()));
+        let fetcher = config.nearby.map(Fetcher::start);
         let fetcher = fetcher.transpose().map_err(StartError::Thread)?;
         let session = Session::new(
             session_config(
@@ -144,7 +142,7 @@ impl Driver {
         let input = match wake {
             Wake::Socket(news) => self.on_news(news),
             Wake::Compute(event) => self.on_event(event),
-            Wake::Found((hash, bytes)) => Some(Input::Fetched { hash, bytes }),
+            Wake::Found((hash, at)) => Some(self.on_found(hash, at)),
             Wake::Command(command) => self.on_command(command),
             Wake::Timer => Some(Input::Tick),
             Wake::Show => {
@@ -262,6 +260,19 @@ impl Driver {
             self.unwritten += frame.len() as u64;
             socket.send(frame);
         }
+    }
+
+    /// What lies in a file is given to the child at once: it reads what it comes to.
+    fn on_found(&self, hash: BlobHash, at: At) -> Input {
+        let found = match at {
+            At::Memory(bytes) => core::Found::Bytes(bytes),
+            At::File(part) => {
+                self.compute.share_segment(hash, part);
+                core::Found::Put
+            }
+            At::Nowhere => core::Found::Nothing,
+        };
+        Input::Fetched { hash, found }
     }
 
     fn on_news(&mut self, news: News) -> Option<Input> {

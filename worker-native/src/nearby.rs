@@ -1,10 +1,12 @@
-//! Blobs that this process can read itself, since the coordinator is in it too: on
-//! a thread of their own, one after the other, hashed as they are read.
+//! Blobs that this process can read itself, since the coordinator is in it too, on a
+//! thread of their own: small ones are read, and hashed as they are; of large ones the
+//! compute child is given the file, where the system allows that.
 
-use crate::rooms::Shelf;
+use crate::rooms::LARGE;
 use bytes::Bytes;
+use manyhands_engine::part as engine;
 use manyhands_protocol::BlobHash;
-use manyhands_worker_core::{Coming, Rooms};
+use manyhands_worker_core::{Coming, Ordinary, Rooms};
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -33,22 +35,31 @@ pub struct Part {
     pub len: u64,
 }
 
-/// A blob that was looked for, and its bytes, if they are to be had.
-pub(crate) type Found = (BlobHash, Option<Bytes>);
+/// Where a blob is that was looked for.
+#[derive(Debug)]
+pub(crate) enum At {
+    /// It was read, and has that hash.
+    Memory(Bytes),
+    /// To be read, and hashed, when it is needed.
+    File(engine::Part),
+    Nowhere,
+}
 
-/// Reads blobs in the order in which they are asked for. Its thread ends with it.
+/// A blob that was looked for.
+pub(crate) type Found = (BlobHash, At);
+
+/// Looks for blobs in the order in which they are asked for. Its thread ends with it.
 pub(crate) struct Fetcher {
     queue: std_mpsc::Sender<(BlobHash, u64)>,
     found: mpsc::UnboundedReceiver<Found>,
 }
 
 impl Fetcher {
-    pub(crate) fn start(nearby: Arc<dyn Nearby>, shelf: Shelf) -> io::Result<Self> {
+    pub(crate) fn start(nearby: Arc<dyn Nearby>) -> io::Result<Self> {
         let (queue, asked) = std_mpsc::channel();
         let (tell, found) = mpsc::unbounded_channel();
         let mut reader = Reader {
             nearby,
-            shelf,
             open: None,
             buffer: vec![0; CHUNK],
         };
@@ -85,39 +96,50 @@ impl Fetcher {
 
 struct Reader {
     nearby: Arc<dyn Nearby>,
-    shelf: Shelf,
     /// The file that was read last.
-    open: Option<(Arc<Path>, File)>,
+    open: Option<(Arc<Path>, Arc<File>)>,
     buffer: Vec<u8>,
 }
 
 impl Reader {
-    fn fetch(&mut self, hash: BlobHash, len: u64) -> Option<Bytes> {
-        let part = self.nearby.find(hash).filter(|part| part.len == len)?;
-        match self.read(hash, &part) {
-            Ok(bytes) => bytes,
-            Err(error) => {
+    fn fetch(&mut self, hash: BlobHash, len: u64) -> At {
+        let part = self.nearby.find(hash).filter(|part| part.len == len);
+        let Some(part) = part else {
+            return At::Nowhere;
+        };
+        let found = self.open(&part.file).and_then(|file| {
+            let given = engine::Part::new(Arc::clone(&file), part.offset, part.len);
+            match given {
+                Ok(given) if part.len >= LARGE => Ok(Some(At::File(given))),
+                _ => Ok(self.read(hash, &file, &part)?.map(At::Memory)),
+            }
+        });
+        found.map_or_else(
+            |error| {
                 self.open = None;
                 let file = part.file.display();
                 tracing::debug!(%hash, %file, %error, "a blob is left to the coordinator");
-                None
-            }
+                At::Nowhere
+            },
+            |at| at.unwrap_or(At::Nowhere),
+        )
+    }
+
+    fn open(&mut self, path: &Arc<Path>) -> io::Result<Arc<File>> {
+        if let Some((_, file)) = self.open.as_ref().filter(|(open, _)| open == path) {
+            return Ok(Arc::clone(file));
         }
+        let file = Arc::new(File::open(path)?);
+        self.open = Some((Arc::clone(path), Arc::clone(&file)));
+        Ok(file)
     }
 
     /// The part's bytes, if they are those of the hash.
-    fn read(&mut self, hash: BlobHash, part: &Part) -> io::Result<Option<Bytes>> {
-        let file = match &mut self.open {
-            Some((path, file)) if *path == part.file => file,
-            open => {
-                &mut open
-                    .insert((Arc::clone(&part.file), File::open(&part.file)?))
-                    .1
-            }
-        };
+    fn read(&mut self, hash: BlobHash, file: &File, part: &Part) -> io::Result<Option<Bytes>> {
+        let mut file = file;
         file.seek(SeekFrom::Start(part.offset))?;
         let mut file = file.take(part.len);
-        let mut coming = Coming::new(self.shelf.room(hash, part.len));
+        let mut coming = Coming::new(Ordinary.room(hash, part.len));
         while file.limit() > 0 {
             let len = match file.read(&mut self.buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -135,7 +157,9 @@ impl Reader {
 mod tests {
     use super::*;
     use std::fs;
+    use std::path::PathBuf;
 
+    /// Says that all but one blob lie there.
     #[derive(Debug)]
     struct OneFile(Part);
 
@@ -145,33 +169,31 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_part_is_found_while_it_is_what_was_hashed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("text");
-        let text = b"many hands make light work\n".repeat(50_000);
-        fs::write(&path, [b"before", &text[..], b"behind"].concat()).unwrap();
-        let (hash, len) = (BlobHash::of(&text), text.len() as u64);
-        let file = path.clone().into();
+    /// A fetcher of what lies between some bytes and others.
+    fn fetcher(folder: &Path, text: &[u8]) -> (Fetcher, PathBuf) {
+        let path = folder.join("text");
+        fs::write(&path, [b"before", text, b"behind"].concat()).unwrap();
         let part = Part {
-            file,
+            file: path.clone().into(),
             offset: 6,
-            len,
+            len: text.len() as u64,
         };
-        let shelf = Shelf::default();
-        let fetcher = Fetcher::start(Arc::new(OneFile(part)), shelf.clone());
-        let mut fetcher = fetcher.unwrap();
+        (Fetcher::start(Arc::new(OneFile(part))).unwrap(), path)
+    }
+
+    #[tokio::test]
+    async fn a_small_part_is_read_while_it_is_what_was_hashed() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = b"many hands make light work\n".repeat(50);
+        let (mut fetcher, path) = fetcher(folder.path(), &text);
+        let (hash, len) = (BlobHash::of(&text), text.len() as u64);
         for hash in [hash, BlobHash::of(b"elsewhere"), BlobHash::of(b"other")] {
             fetcher.fetch(hash, len);
         }
         fetcher.fetch(hash, len - 1);
-        let bytes = fetcher.next().await.1.expect("it is there");
-        assert_eq!(bytes, text);
-        assert_eq!(shelf.find(hash).is_some(), cfg!(target_os = "linux"));
-        drop(bytes);
-        assert!(shelf.find(hash).is_none(), "it goes with its bytes");
+        assert!(matches!(fetcher.next().await.1, At::Memory(bytes) if bytes == text));
         for _ in 0..3 {
-            assert_eq!(fetcher.next().await.1, None);
+            assert!(matches!(fetcher.next().await.1, At::Nowhere));
         }
         // In place, and then by one that is shorter.
         for other in [
@@ -180,7 +202,27 @@ mod tests {
         ] {
             fs::write(&path, other).unwrap();
             fetcher.fetch(hash, len);
-            assert_eq!(fetcher.next().await.1, None);
+            assert!(matches!(fetcher.next().await.1, At::Nowhere));
         }
+    }
+
+    #[tokio::test]
+    async fn a_large_part_is_left_to_who_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = b"many hands make light work\n".repeat(50_000);
+        let (mut fetcher, path) = fetcher(folder.path(), &text);
+        let (hash, len) = (BlobHash::of(&text), text.len() as u64);
+        fetcher.fetch(hash, len);
+        match fetcher.next().await.1 {
+            At::File(_) => assert!(cfg!(target_os = "linux")),
+            At::Memory(bytes) => assert!(bytes == text && !cfg!(target_os = "linux")),
+            At::Nowhere => panic!("it is there"),
+        }
+        fs::write(&path, &text[..100]).unwrap();
+        fetcher.fetch(hash, len);
+        assert!(
+            matches!(fetcher.next().await.1, At::Nowhere),
+            "it is shorter"
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Below this, in bytes, a copy costs less than the memory's own file.
-const LARGE: u64 = 64 << 10;
+pub(crate) const LARGE: u64 = 64 << 10;
 
 /// Memory by the hash of what it holds. Clones are the same.
 #[derive(Clone, Debug, Default)]

@@ -112,6 +112,11 @@ pub(crate) fn report(event: Event) -> Input {
             slot: narrow(slot),
             ticket: piece,
         },
+        Event::Unread { slot, piece, hash } => Input::SlotUnread {
+            slot: narrow(slot),
+            ticket: piece,
+            hash,
+        },
         Event::Crashed {
             slot,
             piece,

@@ -61,8 +61,17 @@ async fn inputs_are_read_where_they_lie_and_not_sent() {
 #[tokio::test]
 async fn an_input_that_changed_before_it_was_read_fails_its_job_and_is_named() {
     let running = start().await;
-    for later in [&b"one\nTWO\n"[..], b"one\n"] {
-        let (over, _) = ends(&running, b"one\ntwo\n", later).await;
+    let large = b"many hands make light work\n".repeat(100_000);
+    let mut otherwise = large.clone();
+    otherwise[10] = b'?';
+    let small = &b"one\ntwo\n"[..];
+    for (text, later) in [
+        (small, &b"one\nTWO\n"[..]),
+        (small, b"one\n"),
+        (&large, &otherwise),
+        (&large, &large[..1_500_000]),
+    ] {
+        let (over, _) = ends(&running, text, later).await;
         let message = failure(over);
         assert!(
             message.contains("input.txt is not what it was"),

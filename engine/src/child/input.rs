@@ -1,5 +1,5 @@
 //! The child's standard input: commands, and on Linux, where it is a socket, the
-//! memory that some of them come with.
+//! memory and files that some of them come with.
 
 use bytes::Bytes;
 use std::io::{self, Read};
@@ -25,23 +25,28 @@ mod socket {
     pub(in crate::child) struct Input {
         socket: File,
         /// What came with bytes that were read, in order.
-        memory: VecDeque<OwnedFd>,
+        files: VecDeque<OwnedFd>,
     }
 
     impl Input {
         pub(in crate::child) fn stdin() -> io::Result<Self> {
             Ok(Self {
                 socket: own_stdin()?,
-                memory: VecDeque::new(),
+                files: VecDeque::new(),
             })
         }
 
         /// The memory that came with the command which was read just now.
         pub(in crate::child) fn memory(&mut self, len: u64) -> io::Result<Bytes> {
-            let file = self.memory.pop_front();
-            let file = file.ok_or_else(|| io::Error::other("a segment without its memory"))?;
             let len = usize::try_from(len).map_err(io::Error::other)?;
-            Ok(Bytes::from_owner(map(file, len)?))
+            Ok(Bytes::from_owner(map(self.file()?, len)?))
+        }
+
+        /// The file that came with it.
+        pub(in crate::child) fn file(&mut self) -> io::Result<File> {
+            let file = self.files.pop_front();
+            let file = file.ok_or_else(|| io::Error::other("a segment without its file"))?;
+            Ok(file.into())
         }
     }
 
@@ -55,13 +60,11 @@ mod socket {
             let flags = RecvFlags::CMSG_CLOEXEC;
             let came = recvmsg(&self.socket, &mut parts, &mut control, flags)?;
             if came.flags.contains(ReturnFlags::CTRUNC) {
-                return Err(io::Error::other(
-                    "no file can be opened for a segment's memory",
-                ));
+                return Err(io::Error::other("no file can be opened for a segment"));
             }
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(files) = message {
-                    self.memory.extend(files);
+                    self.files.extend(files);
                 }
             }
             Ok(came.bytes)
@@ -84,6 +87,11 @@ mod pipe {
 
         /// The parent has none to send here.
         pub(in crate::child) fn memory(&mut self, _len: u64) -> io::Result<Bytes> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        /// As above.
+        pub(in crate::child) fn file(&mut self) -> io::Result<File> {
             Err(io::ErrorKind::Unsupported.into())
         }
     }

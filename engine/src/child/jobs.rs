@@ -2,9 +2,10 @@
 //! reads commands changes them; a piece takes along what it needs.
 
 use super::Shared;
+use super::segments::{Buffers, Cut, Held, Part};
 use super::slot::{Piece, Task};
 use super::wire::{JobLimits, LoadLengths, Report, WorkHeader};
-use crate::runtime::{Inputs, Program, Segment};
+use crate::runtime::Program;
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, JobId, Split};
 use std::collections::{BTreeMap, HashMap};
@@ -60,17 +61,12 @@ impl Compiling {
     }
 }
 
-/// A segment's bytes, and how they are cut: by the job that reads them first.
-struct Held {
-    bytes: Bytes,
-    cut: Vec<(Split, Arc<Segment>)>,
-}
-
 pub(super) struct Jobs {
     shared: Arc<Shared>,
     modules: HashMap<(BlobHash, u64), Arc<Compiling>>,
     jobs: HashMap<JobId, Arc<Job>>,
     segments: HashMap<BlobHash, Held>,
+    buffers: Arc<Buffers>,
 }
 
 impl Jobs {
@@ -80,6 +76,7 @@ impl Jobs {
             modules: HashMap::new(),
             jobs: HashMap::new(),
             segments: HashMap::new(),
+            buffers: Arc::default(),
         }
     }
 
@@ -142,13 +139,13 @@ impl Jobs {
     }
 
     pub(super) fn put_segment(&mut self, hash: BlobHash, bytes: Bytes) {
-        self.segments.insert(
-            hash,
-            Held {
-                bytes,
-                cut: Vec::new(),
-            },
-        );
+        self.segments.insert(hash, Held::bytes(bytes));
+    }
+
+    /// Keeps a segment that slots are to read.
+    pub(super) fn put_part(&mut self, part: Part) {
+        let hash = part.hash;
+        self.segments.insert(hash, Held::part(part, &self.buffers));
     }
 
     pub(super) fn drop_segment(&mut self, hash: BlobHash) {
@@ -179,15 +176,13 @@ impl Jobs {
                 single_step,
                 segments,
             } => {
-                let tasks = first..first + count;
                 let segments = segments
                     .into_iter()
                     .map(|(first, hash)| (first, self.segment(hash, job.split)));
-                let inputs = Inputs::new(tasks.clone(), segments.collect());
                 Task::Run {
-                    tasks,
+                    tasks: first..first + count,
                     single_step,
-                    inputs,
+                    segments: segments.collect(),
                 }
             }
             WorkHeader::Merge { left } => {
@@ -199,17 +194,10 @@ impl Jobs {
         Piece { ticket, job, task }
     }
 
-    fn segment(&mut self, hash: BlobHash, split: Split) -> Arc<Segment> {
-        let held = self
-            .segments
-            .get_mut(&hash)
-            .expect("the parent sends a segment before its work");
-        if let Some((_, segment)) = held.cut.iter().find(|(known, _)| *known == split) {
-            return Arc::clone(segment);
-        }
-        let segment = Arc::new(Segment::new(held.bytes.clone(), split));
-        held.cut.push((split, Arc::clone(&segment)));
-        segment
+    fn segment(&mut self, hash: BlobHash, split: Split) -> Arc<Cut> {
+        let held = self.segments.get_mut(&hash);
+        let held = held.expect("the parent sends a segment before its work");
+        held.cut(split)
     }
 }
 

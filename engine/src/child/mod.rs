@@ -1,6 +1,6 @@
 //! The compute child: a process that runs guests and nothing else, so that it
 //! may be killed at any time. Its standard input brings commands, and on Linux
-//! memory that it can read and not write, its standard output takes reports; it
+//! memory and files that it can read and not write, its standard output takes reports; it
 //! ends when its input does, even while guests spin.
 //!
 //! Its threads: the main thread reads commands and never waits for a guest; one
@@ -10,6 +10,7 @@
 mod input;
 mod jobs;
 mod output;
+mod segments;
 mod slot;
 mod watch;
 pub(crate) mod wire;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use input::Input;
 use jobs::Jobs;
 use output::Output;
+use segments::Part;
 use slot::Piece;
 use std::io::{self, BufReader};
 use std::process::ExitCode;
@@ -82,11 +84,18 @@ fn serve() -> Result<(), ChildError> {
     shared.output.report(&Report::Ready);
     let mut jobs = Jobs::new(Arc::clone(&shared));
     while let Some((command, bulk)) = read_frame(&mut input)? {
-        let bulk = match &command {
-            Command::ShareSegment { len, .. } => input.get_mut().memory(*len)?,
-            _ => bulk,
-        };
-        dispatch(&shared, &mut jobs, &queues, command, bulk);
+        match command {
+            Command::ShareSegment { hash, len } => {
+                jobs.put_segment(hash, input.get_mut().memory(len)?);
+            }
+            Command::ReadSegment { hash, offset, len } => jobs.put_part(Part {
+                file: input.get_mut().file()?,
+                offset,
+                len,
+                hash,
+            }),
+            command => dispatch(&shared, &mut jobs, &queues, command, bulk),
+        }
     }
     // The slots may be inside guests that never return: do not join them.
     std::process::exit(0)
@@ -153,8 +162,9 @@ fn dispatch(
             jobs.load(job, module, limits, split, &lengths, bulk);
         }
         Command::Unload { job } => jobs.unload(job),
-        Command::PutSegment { hash } | Command::ShareSegment { hash, .. } => {
-            jobs.put_segment(hash, bulk);
+        Command::PutSegment { hash } => jobs.put_segment(hash, bulk),
+        Command::ShareSegment { .. } | Command::ReadSegment { .. } => {
+            unreachable!("taken in with its file")
         }
         Command::DropSegment { hash } => jobs.drop_segment(hash),
         Command::Cancel { slot, ticket } => shared.watch.cancel(slot as usize, ticket),

@@ -3,11 +3,12 @@
 
 use super::Shared;
 use super::jobs::Job;
+use super::segments::Cut;
 use super::watch::{Ending, Slice};
 use super::wire::Report;
 use crate::runtime::{Guest, Inputs, Sink, failure};
 use bytes::Bytes;
-use manyhands_protocol::{Failure, FailureKind, JobId};
+use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::Receiver;
@@ -39,7 +40,8 @@ pub(super) enum Task {
     Run {
         tasks: Range<u64>,
         single_step: bool,
-        inputs: Inputs,
+        /// What its tasks read, each with its first task.
+        segments: Vec<(u64, Arc<Cut>)>,
     },
     Merge {
         left: Bytes,
@@ -54,6 +56,8 @@ pub(super) enum Task {
 enum Stop {
     Failed(Failure, Option<u64>),
     Cancelled,
+    /// A segment that was to be read is not what it was.
+    Unread(BlobHash),
     /// The child ends: say nothing.
     Ending,
 }
@@ -101,6 +105,7 @@ impl Worker<'_> {
             Ok(()) => return Ok(()),
             Err(Stop::Ending) => return Err(Stop::Ending),
             Err(Stop::Cancelled) => Report::Stopped { slot, ticket },
+            Err(Stop::Unread(hash)) => Report::Unread { slot, ticket, hash },
             Err(Stop::Failed(failure, at)) => Report::Failed {
                 slot,
                 ticket,
@@ -214,11 +219,20 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// What the tasks read, which is read itself where this slot is the first to need it.
     fn inputs(&self) -> Result<Inputs, Stop> {
-        match &self.piece.task {
-            Task::Run { inputs, .. } => Ok(inputs.clone()),
-            _ => Ok(Inputs::default()),
-        }
+        let Task::Run {
+            tasks, segments, ..
+        } = &self.piece.task
+        else {
+            return Ok(Inputs::default());
+        };
+        let segments = segments.iter().map(|(first, cut)| {
+            let segment = cut.segment().map_err(Stop::Unread)?;
+            Ok((*first, segment))
+        });
+        let segments = segments.collect::<Result<_, Stop>>()?;
+        Ok(Inputs::new(tasks.clone(), segments))
     }
 
     /// The task of a block that has only one: whatever fails, it is guilty.

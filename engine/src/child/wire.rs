@@ -53,6 +53,13 @@ pub(crate) enum Command {
         hash: BlobHash,
         len: u64,
     },
+    /// So many bytes of a file from there on; the file, which may have changed since
+    /// it was hashed, comes with this command (Linux).
+    ReadSegment {
+        hash: BlobHash,
+        offset: u64,
+        len: u64,
+    },
     DropSegment {
         hash: BlobHash,
     },
@@ -128,6 +135,12 @@ pub(crate) enum Report {
     Stopped {
         slot: u32,
         ticket: u64,
+    },
+    /// What was to be read of a file is not what was hashed.
+    Unread {
+        slot: u32,
+        ticket: u64,
+        hash: BlobHash,
     },
     /// The slice took longer than a task may; the child ends after this.
     Overdue {

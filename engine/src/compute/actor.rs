@@ -7,8 +7,8 @@ mod revive;
 use super::process::Process;
 use super::{Config, Event, JobSpec, Work};
 use crate::child::wire::{Command, LoadLengths, Report, WorkHeader};
+use crate::given::Given;
 use crate::runtime::failure;
-use crate::sealed::Sealed;
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
 use modules::Modules;
@@ -32,7 +32,7 @@ pub(super) enum Request {
     },
     ShareSegment {
         hash: BlobHash,
-        memory: Sealed,
+        given: Given,
     },
     DropSegment {
         hash: BlobHash,
@@ -62,7 +62,7 @@ pub(super) enum Owner {
 /// A segment, for this child and those to come.
 enum Kept {
     Copied(Bytes),
-    Shared(Sealed),
+    Shared(Given),
 }
 
 /// A piece that the child has and has not answered.
@@ -155,8 +155,8 @@ impl Actor {
                 }
             }
             Request::PutSegment { hash, bytes } => self.keep_segment(hash, Kept::Copied(bytes)),
-            Request::ShareSegment { hash, memory } => {
-                self.keep_segment(hash, Kept::Shared(memory));
+            Request::ShareSegment { hash, given } => {
+                self.keep_segment(hash, Kept::Shared(given));
             }
             Request::DropSegment { hash } => {
                 self.segments.remove(&hash);
@@ -187,10 +187,19 @@ impl Actor {
                 let put = Command::PutSegment { hash };
                 self.process.send(&put, vec![bytes.clone()]);
             }
-            Kept::Shared(memory) => {
-                let len = memory.len() as u64;
-                let share = Command::ShareSegment { hash, len };
-                self.process.send_with(&share, memory.clone());
+            Kept::Shared(given) => {
+                let command = match given {
+                    Given::Memory(memory) => Command::ShareSegment {
+                        hash,
+                        len: memory.len() as u64,
+                    },
+                    Given::Part(part) => Command::ReadSegment {
+                        hash,
+                        offset: part.offset,
+                        len: part.len,
+                    },
+                };
+                self.process.send_with(&command, given.clone());
             }
         }
     }
@@ -345,6 +354,7 @@ impl Actor {
                 }
                 Some(_) | None => {}
             },
+            Report::Unread { slot, ticket, hash } => self.on_unread(slot, ticket, hash),
             Report::Overdue {
                 slot,
                 ticket,
@@ -361,6 +371,19 @@ impl Actor {
                 ticket,
                 tasks,
             } => self.on_progress(slot, ticket, tasks),
+        }
+    }
+
+    fn on_unread(&mut self, slot: u32, ticket: u64, hash: BlobHash) {
+        let Some((slot, piece)) = self.take(slot, ticket) else {
+            return;
+        };
+        match piece.owner {
+            Owner::Caller { piece } => self.tell(Event::Unread { slot, piece, hash }),
+            owner @ Owner::Call { .. } => {
+                let text = format!("the file of the segment {hash} has changed");
+                self.answer(slot, owner, Err((failure(FailureKind::Crash, text), None)));
+            }
         }
     }
 

@@ -7,7 +7,7 @@ mod process;
 mod stdin;
 
 use crate::child::wire::JobLimits;
-use crate::sealed::Sealed;
+use crate::given::Given;
 use actor::{Actor, Owner, Request};
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Split};
@@ -81,7 +81,7 @@ pub enum Work {
 }
 
 /// What happened. For each [`Compute::submit`] exactly one of `Done`, `Failed`,
-/// `Overdue`, `Stopped`, `Lost` and `Crashed` comes, with the piece's id.
+/// `Overdue`, `Stopped`, `Unread`, `Lost` and `Crashed` comes, with the piece's id.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// The job's module is compiled. Work may be submitted before.
@@ -134,6 +134,16 @@ pub enum Event {
         slot: usize,
         /// Its id.
         piece: u64,
+    },
+    /// A part of a file that it reads has gone, or has other bytes than were hashed: put
+    /// that segment in another way, and submit the piece again.
+    Unread {
+        /// The piece's slot.
+        slot: usize,
+        /// Its id.
+        piece: u64,
+        /// The segment.
+        hash: BlobHash,
     },
     /// The child died of another piece before this one was done: submit it again.
     Lost {
@@ -243,9 +253,12 @@ impl Compute {
         self.request(Request::PutSegment { hash, bytes });
     }
 
-    /// As [`put_segment`](Self::put_segment), without a copy.
-    pub fn share_segment(&self, hash: BlobHash, memory: Sealed) {
-        self.request(Request::ShareSegment { hash, memory });
+    /// As [`put_segment`](Self::put_segment), without a copy: of sealed memory, or of a
+    /// part of a file, which slots read when they come to it. Should that have other
+    /// bytes then, [`Event::Unread`] tells.
+    pub fn share_segment(&self, hash: BlobHash, given: impl Into<Given>) {
+        let given = given.into();
+        self.request(Request::ShareSegment { hash, given });
     }
 
     /// Forgets a segment.

@@ -5,7 +5,7 @@ use super::Config;
 use super::stdin::{self, Stdin};
 use crate::child::EXIT_OVERDUE;
 use crate::child::wire::{Command, PREFIX, Prefix, Report, decode_header, encode_header};
-use crate::sealed::Sealed;
+use crate::given::Given;
 use bytes::Bytes;
 use std::io;
 use std::process::Stdio;
@@ -30,7 +30,7 @@ struct Frame {
 enum With {
     /// Parts behind it.
     Bulk(Vec<Bytes>),
-    Memory(Sealed),
+    File(Given),
 }
 
 /// A running child.
@@ -90,11 +90,11 @@ impl Process {
         let _ = self.frames.send(Frame { header, with });
     }
 
-    /// Queues a command that memory comes with.
-    pub(super) fn send_with(&self, command: &Command, memory: Sealed) {
+    /// Queues a command that memory or a file comes with.
+    pub(super) fn send_with(&self, command: &Command, given: Given) {
         let mut header = Vec::with_capacity(128);
         encode_header(command, 0, &mut header);
-        let with = With::Memory(memory);
+        let with = With::File(given);
         let _ = self.frames.send(Frame { header, with });
     }
 
@@ -169,9 +169,9 @@ async fn write_frame(input: &mut Stdin, batch: &mut Vec<u8>, frame: Frame) -> io
                 batch.clear();
             }
         }
-        With::Memory(memory) => {
+        With::File(given) => {
             input.write_all(batch).await?;
-            input.write_with(&header, &memory).await?;
+            input.write_with(&header, &given).await?;
             batch.clear();
         }
     }

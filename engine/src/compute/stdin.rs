@@ -1,5 +1,5 @@
 //! The parent's end of a child's standard input: on Linux a socket, by which
-//! memory can be given; elsewhere a pipe, and there is no such memory.
+//! memory and files can be given; elsewhere a pipe, and there are none.
 
 #[cfg(not(target_os = "linux"))]
 pub(super) use pipe::{Stdin, open};
@@ -8,11 +8,11 @@ pub(super) use socket::{Stdin, open};
 
 #[cfg(target_os = "linux")]
 mod socket {
-    use crate::sealed::Sealed;
+    use crate::given::Given;
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     use std::io::{self, IoSlice};
     use std::mem::MaybeUninit;
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd, OwnedFd};
     use std::process::Stdio;
     use tokio::io::{AsyncWriteExt, Interest};
     use tokio::net::UnixStream;
@@ -36,13 +36,13 @@ mod socket {
             self.0.write_all(bytes).await
         }
 
-        /// Writes a header, and gives the memory with its first byte.
+        /// Writes a header, and gives the file with its first byte.
         pub(in crate::compute) async fn write_with(
             &mut self,
             header: &[u8],
-            memory: &Sealed,
+            given: &Given,
         ) -> io::Result<()> {
-            let files = [memory.0.file()];
+            let files = [given.as_fd()];
             let send = || {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
                 let mut control = SendAncillaryBuffer::new(&mut space);
@@ -59,7 +59,7 @@ mod socket {
 
 #[cfg(not(target_os = "linux"))]
 mod pipe {
-    use crate::sealed::Sealed;
+    use crate::given::Given;
     use std::io;
     use std::process::Stdio;
     use tokio::io::AsyncWriteExt;
@@ -84,9 +84,12 @@ mod pipe {
         pub(in crate::compute) async fn write_with(
             &mut self,
             _header: &[u8],
-            memory: &Sealed,
+            given: &Given,
         ) -> io::Result<()> {
-            memory.0.never()
+            match given {
+                Given::Memory(memory) => memory.0.never(),
+                Given::Part(_) => unreachable!("there is no way to make one here"),
+            }
         }
     }
 }

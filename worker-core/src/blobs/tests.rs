@@ -148,13 +148,20 @@ fn what_the_driver_finds_is_not_asked_for() {
     let unasked = blobs.piece(NOW, a, 0, 4, b"aaaa");
     assert_eq!(unasked, Err(Reason::BadPiece(a)));
     let bytes = Bytes::from_static(b"aaaa");
-    assert_eq!(blobs.found(NOW, a, Some(bytes.clone())), Arrival::Whole);
-    assert_eq!(blobs.found(NOW, a, Some(bytes)), Arrival::NotYet, "twice");
+    assert_eq!(
+        blobs.found(NOW, a, Found::Bytes(bytes.clone())),
+        Arrival::Whole
+    );
+    assert_eq!(
+        blobs.found(NOW, a, Found::Bytes(bytes)),
+        Arrival::NotYet,
+        "twice"
+    );
     assert_eq!(blobs.get(a).unwrap(), "aaaa");
     // What it does not find, or not whole, comes from the coordinator.
     let short = Bytes::from_static(b"bbb");
-    assert_eq!(blobs.found(NOW, b, Some(short)), Arrival::NotYet);
-    assert_eq!(blobs.found(NOW, c, None), Arrival::NotYet);
+    assert_eq!(blobs.found(NOW, b, Found::Bytes(short)), Arrival::NotYet);
+    assert_eq!(blobs.found(NOW, c, Found::Nothing), Arrival::NotYet);
     assert_eq!(blobs.ask(NOW), [c, b]);
     assert_eq!(blobs.sought(), []);
     assert_eq!(deliver(&mut blobs, b"bbbb"), Ok(Arrival::Whole));
@@ -171,11 +178,81 @@ fn what_the_driver_looks_for_counts_and_is_sought_anew_after_a_break() {
     assert_eq!(blobs.ask(NOW), []);
     assert_eq!(blobs.sought().len(), 2, "6 of 8 MiB");
     assert!(!blobs.unpin(hashes[1]));
-    assert_eq!(blobs.found(NOW, hashes[1], None), Arrival::NotYet);
+    assert_eq!(blobs.found(NOW, hashes[1], Found::Nothing), Arrival::NotYet);
     blobs.connection_lost();
     let late = Bytes::from(vec![0; 3 << 20]);
-    assert_eq!(blobs.found(NOW, hashes[0], Some(late)), Arrival::NotYet);
+    let late = blobs.found(NOW, hashes[0], Found::Bytes(late));
+    assert_eq!(late, Arrival::NotYet);
+    // What was put in vain is to be dropped.
+    let late = blobs.found(NOW, hashes[2], Found::Put);
+    assert_eq!(late, Arrival::Unwanted);
     assert_eq!(blobs.ask(NOW), []);
     let sought: Vec<BlobHash> = blobs.sought().iter().map(|sought| sought.0).collect();
     assert_eq!(sought, [hashes[0], hashes[2]]);
+}
+
+#[test]
+fn what_slots_read_where_it_lies_takes_no_memory_and_is_not_kept() {
+    let mut blobs = Blobs::new(1 << 20);
+    blobs.seek();
+    let [a, b, c] = [b"a", b"b", b"c"].map(|text| BlobHash::of(text));
+    for hash in [a, b] {
+        blobs.pin(hash, 1);
+    }
+    blobs.pin_bytes(c, 1);
+    blobs.ask(NOW);
+    assert_eq!(blobs.sought().len(), 3);
+    assert_eq!(blobs.found(NOW, a, Found::Put), Arrival::Whole);
+    assert_eq!(
+        blobs.found(NOW, a, Found::Put),
+        Arrival::NotYet,
+        "as it was"
+    );
+    assert!(blobs.pin(a, 1), "it is here");
+    assert_eq!(blobs.put(a), None, "the driver has put it");
+    assert_eq!((blobs.get(a), blobs.size), (None, 0));
+    assert!(!blobs.unpin(a), "one still needs it");
+    assert!(blobs.unpin(a), "to be dropped");
+    assert!(!blobs.pin(a, 1), "it is not kept");
+    // Nobody needs it any more; and bytes are needed, which slots alone can read.
+    assert!(!blobs.unpin(b));
+    assert_eq!(blobs.found(NOW, b, Found::Put), Arrival::Unwanted);
+    assert_eq!(blobs.found(NOW, c, Found::Put), Arrival::Unwanted);
+    assert_eq!(blobs.ask(NOW), [c]);
+}
+
+#[test]
+fn bytes_of_what_slots_read_are_asked_for() {
+    let mut blobs = Blobs::new(0);
+    blobs.seek();
+    let hash = BlobHash::of(b"both");
+    blobs.pin(hash, 4);
+    blobs.ask(NOW);
+    assert_eq!(blobs.found(NOW, hash, Found::Put), Arrival::Whole);
+    assert!(!blobs.pin_bytes(hash, 4));
+    assert_eq!(blobs.put(hash), None, "slots read it meanwhile");
+    assert_eq!(blobs.ask(NOW), [hash]);
+    assert_eq!(deliver(&mut blobs, b"both"), Ok(Arrival::Whole));
+    assert_eq!(blobs.get(hash).unwrap(), "both");
+    assert!(!blobs.unpin(hash));
+    assert!(
+        blobs.unpin(hash),
+        "what the driver has is dropped with the last"
+    );
+}
+
+#[test]
+fn what_is_not_what_it_was_comes_from_the_coordinator() {
+    let mut blobs = Blobs::new(0);
+    blobs.seek();
+    let hash = BlobHash::of(b"text");
+    blobs.pin(hash, 4);
+    blobs.ask(NOW);
+    assert!(!blobs.unread(hash), "it is not here");
+    assert_eq!(blobs.found(NOW, hash, Found::Put), Arrival::Whole);
+    assert!(blobs.unread(hash));
+    assert!(!blobs.unread(hash), "once");
+    assert_eq!(blobs.ask(NOW), [hash]);
+    assert_eq!(deliver(&mut blobs, b"text"), Ok(Arrival::Whole));
+    assert_eq!(blobs.put(hash).unwrap(), "text");
 }

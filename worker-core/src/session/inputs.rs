@@ -6,8 +6,7 @@ use super::Session;
 use crate::blobs::Arrival;
 use crate::jobs::JobState;
 use crate::leases::Lease;
-use crate::{JobBundle, Output, Reason};
-use bytes::Bytes;
+use crate::{Found, JobBundle, Output, Reason};
 use manyhands_protocol::message::ToCoordinator;
 use manyhands_protocol::{BlobHash, Failure, FailureKind};
 
@@ -55,9 +54,21 @@ impl Session {
     }
 
     /// The driver has looked for a blob.
-    pub(super) fn fetched(&mut self, hash: BlobHash, bytes: Option<Bytes>) {
-        if self.blobs.found(self.now, hash, bytes) == Arrival::Whole {
-            self.arrived(hash);
+    pub(super) fn fetched(&mut self, hash: BlobHash, found: Found) {
+        match self.blobs.found(self.now, hash, found) {
+            Arrival::Whole => self.arrived(hash),
+            Arrival::Unwanted => self.outputs.push_back(Output::DropBlob { hash }),
+            Arrival::NotYet => {}
+        }
+    }
+
+    /// A blob that slots were to read where it lies is not what it was.
+    pub(super) fn unread(&mut self, hash: BlobHash) {
+        if self.blobs.unread(hash) {
+            self.outputs.push_back(Output::DropBlob { hash });
+            for lease in &mut self.leases {
+                lease.lacks(hash);
+            }
         }
     }
 

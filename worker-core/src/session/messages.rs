@@ -231,7 +231,7 @@ impl Session {
         }
         let mut missing = SortedSet::default();
         for (hash, len) in blobs {
-            if !self.blobs.pin(hash, len) {
+            if !self.blobs.pin_bytes(hash, len) {
                 missing.insert(hash);
             }
         }

@@ -236,6 +236,12 @@ impl Session {
                     self.run_again(at, run.doing);
                 }
             }
+            Input::SlotUnread { slot, ticket, hash } => {
+                self.unread(hash);
+                if let Some((at, run)) = self.end_run(slot, ticket) {
+                    self.run_again(at, run.doing);
+                }
+            }
             Input::SlotCrashed {
                 slot,
                 ticket,

@@ -3,7 +3,7 @@
 use super::coordinator::{Coordinator, JOB};
 use super::world::World;
 use crate::blobs::CREDIT;
-use crate::{Room, Rooms, Session, Work};
+use crate::{Found, Input, Room, Rooms, Session, Work};
 use bytes::Bytes;
 use manyhands_protocol::message::{MergeMode, ToCoordinator, ToWorker};
 use manyhands_protocol::{BlobHash, FailureKind, Node, codec};
@@ -301,9 +301,11 @@ fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
     // All but the module and one segment.
     let missing = [sought[0], sought[5]];
     for hash in &sought {
-        let found = world.coordinator.store[hash].clone();
-        let bytes = Some(found).filter(|_| !missing.contains(hash));
-        world.handle(crate::Input::Fetched { hash: *hash, bytes });
+        let found = match missing.contains(hash) {
+            true => Found::Nothing,
+            false => Found::Bytes(world.coordinator.store[hash].clone()),
+        };
+        world.handle(Input::Fetched { hash: *hash, found });
     }
     world.run_dry();
     assert_eq!(world.coordinator.needed, missing);
@@ -314,6 +316,66 @@ fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
     );
     assert_eq!(world.coordinator.handed.len(), 1);
     assert_eq!(world.disconnects, []);
+}
+
+/// Segments lie where slots read them; the driver has put them.
+fn found_where_it_lies(world: &mut World) -> Vec<BlobHash> {
+    let sought = std::mem::take(&mut world.sought);
+    for hash in &sought[2..] {
+        let bytes = world.coordinator.store[hash].clone();
+        world.put.insert(*hash, bytes);
+        let found = Found::Put;
+        world.handle(Input::Fetched { hash: *hash, found });
+    }
+    for hash in &sought[..2] {
+        let found = Found::Bytes(world.coordinator.store[hash].clone());
+        world.handle(Input::Fetched { hash: *hash, found });
+    }
+    world.load_all();
+    sought
+}
+
+#[test]
+fn slots_read_segments_where_they_lie() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::set_up(coordinator, Session::fetching);
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.deliver_all();
+    found_where_it_lies(&mut world);
+    world.run_dry();
+    assert_eq!(world.coordinator.needed, []);
+    assert_eq!(world.coordinator.handed.len(), 1);
+    assert!(world.put.is_empty(), "all were dropped");
+}
+
+#[test]
+fn a_segment_that_is_not_what_it_was_is_asked_for_and_its_work_run_again() {
+    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
+    let mut world = World::set_up(coordinator, Session::fetching);
+    let root = world.coordinator.tree.root().unwrap();
+    world.coordinator.grant(root);
+    world.deliver_all();
+    found_where_it_lies(&mut world);
+    let given = world.slots.remove(&0).expect("it runs");
+    let Work::Run { segments, .. } = &given.work else {
+        panic!("not a run");
+    };
+    let hash = segments[0].hash;
+    world.coordinator.serves = false;
+    world.handle(Input::SlotUnread {
+        slot: 0,
+        ticket: given.ticket,
+        hash,
+    });
+    assert!(!world.put.contains_key(&hash), "dropped");
+    assert_eq!(world.coordinator.needed, [hash]);
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 0, "it is waited for");
+    world.coordinator.serve(hash);
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 1);
+    assert!(world.put.is_empty());
 }
 
 /// Gives each blob a room that adds a line to it.
