@@ -16,6 +16,7 @@ mod job_args;
 mod keep;
 mod lab;
 mod local;
+mod memory;
 mod module;
 mod output;
 mod print;

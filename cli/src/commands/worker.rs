@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::interrupt::interrupted;
 use crate::local::{code_cache, compute_child};
 use crate::size::Size;
-use crate::{human, print};
+use crate::{human, memory, print};
 use clap::Args;
 use manyhands_client::{Client, ClientError};
 use manyhands_worker_native::{Config, ConnectionView, End, View, Worker};
@@ -54,6 +54,7 @@ const LEAST_MEMORY: u64 = 64 << 20;
 
 impl Lend {
     pub(crate) async fn run(&self, json: bool) -> Result<(), Error> {
+        memory::keep_some();
         let url = self.url.clone().filter(|url| !url.is_empty());
         let url = url.or_else(|| variable(COORDINATOR_VARIABLE));
         let url = url.ok_or(Error::NoUrl)?;
