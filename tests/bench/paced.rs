@@ -7,6 +7,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use manyhands_protocol::limits::MAX_FRAME;
 use manyhands_protocol::message::{EngineKind, ToWorker};
 use manyhands_protocol::{Tree, codec};
+use manyhands_tests::alarm::Alarm;
 use manyhands_tests::far::Host;
 use manyhands_tests::random::Random;
 use manyhands_tests::yardstick::{Notes, Piece, Presence, Said};
@@ -108,6 +109,7 @@ impl Machine {
             session: Session::new(config, Micros(0)),
             start: Instant::now(),
             random: Random::new(index as u64),
+            alarm: Alarm::new().expect("a timer"),
             connecting: None,
             socket: None,
             slots: BTreeMap::new(),
@@ -137,6 +139,7 @@ struct Paced {
     /// The session's time zero.
     start: Instant,
     random: Random,
+    alarm: Alarm,
     connecting: Option<JoinHandle<io::Result<Socket>>>,
     socket: Option<Socket>,
     slots: BTreeMap<u16, AtWork>,
@@ -195,7 +198,7 @@ impl Paced {
         let due = slots.chain(session).min();
         let timer = async {
             match due {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
+                Some(due) => self.alarm.wait_until(due).await.expect("a timer rings"),
                 None => std::future::pending().await,
             }
         };

@@ -2,6 +2,8 @@
 //! binary and real browsers, both gone when their handle is; whole clusters of
 //! them, and jobs to give them. The tests of the system itself lie beside `src/`.
 
+#[cfg(target_os = "linux")]
+pub mod alarm;
 pub mod browser;
 pub mod cluster;
 #[cfg(target_os = "linux")]
