@@ -13,6 +13,8 @@ pub struct Config {
     pub browser_target_us: u64,
     /// Blocks are not made smaller than this for the sake of the job's end.
     pub min_block_us: u64,
+    /// The same of those that fill the time to an end that is near and known.
+    pub last_block_us: u64,
     /// `reduce`: how long a block shall take for each KiB of its partial, in
     /// microseconds, at least: what is large is merged by the worker that has it,
     /// and seldom travels.
@@ -81,6 +83,7 @@ impl Default for Config {
             native_target_us: SECOND,
             browser_target_us: 300_000,
             min_block_us: 10_000,
+            last_block_us: 125,
             partial_us_per_kib: 4_000,
             longest_block: 16,
             growth: 16,

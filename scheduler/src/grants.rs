@@ -6,7 +6,7 @@ use crate::fairness::stride;
 use crate::jobs::Job;
 use crate::leases::Lease;
 use crate::scheduler::Scheduler;
-use crate::sizing::{Situation, block_tasks, duration_us, target_us};
+use crate::sizing::{ALONE, Situation, block_tasks, duration_us, target_us};
 use crate::workers::{Load, Worker};
 use manyhands_protocol::{JobId, Node, WorkerId};
 use std::collections::BTreeSet;
@@ -117,11 +117,19 @@ impl<P> Scheduler<P> {
             return true;
         }
         let (mut tasks, mut slots) = (0, 0);
+        let mut least_us = self.config.min_block_us;
         let (mut input, mut until_idle) = (0_u64, Some(0.0));
         for (load, job, fitting) in self.loads(worker) {
             (tasks, slots) = (tasks + load.left, slots.max(fitting));
             input = input.saturating_add(load.tasks.saturating_mul(job.spec.bytes_per_task));
             let rate = job.worker_rate(id, fitting);
+            // Near the end what is queued is a guess, which is not taken back for nothing.
+            // Where it is not time that makes blocks short, they need their queue.
+            let least = rate.map(|rate| (rate * self.config.last_block_us as f64) as u64);
+            let by_time = least.is_some_and(|least| least < job.spec.max_block);
+            if by_time && self.ends_soon(worker, job) {
+                least_us = 0;
+            }
             until_idle = until_idle.and_then(|until| Some(until + load.left as f64 / rate?));
         }
         if tasks < u64::from(slots) {
@@ -134,7 +142,7 @@ impl<P> Scheduler<P> {
         let queued = until_idle * (tasks - u64::from(slots)) as f64 / tasks as f64;
         // Where blocks take microseconds a round trip is mostly waiting behind others:
         // as much is queued as one block takes at least where that is chosen.
-        let enough = (2 * worker.round_trip).max(self.config.min_block_us) as f64;
+        let enough = (2 * worker.round_trip).max(least_us) as f64;
         queued < enough && input < self.config.block_input_bytes.saturating_mul(2)
     }
 
@@ -152,10 +160,11 @@ impl<P> Scheduler<P> {
     /// Grants the next block of the job whose turn it is; `false` if there is
     /// none for this worker.
     fn grant_next(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) -> bool {
-        let worker = &self.workers[&id];
+        let capacity = self.workers[&id].capacity;
         let mut after = None;
-        while let Some((pass, job_id)) = self.ready.next(&worker.capacity, after) {
-            let job = &self.jobs[&job_id];
+        while let Some((pass, job_id)) = self.ready.next(&capacity, after) {
+            self.foresee_end(job_id);
+            let (worker, job) = (&self.workers[&id], &self.jobs[&job_id]);
             if !job.unfit.contains_key(&id)
                 && let Some(node) = self.choose(id, worker, job)
             {
@@ -171,7 +180,7 @@ impl<P> Scheduler<P> {
     /// The block of a ready job that this worker shall have.
     fn choose(&self, id: WorkerId, worker: &Worker, job: &Job<P>) -> Option<Node> {
         let tree = job.spec.tree;
-        let wanted = self.wanted(id, worker, job);
+        let wanted = self.wanted(id, worker, job)?;
         let (free, suspects) = (job.blocks.free(), job.blocks.suspects());
         let suspect = |first: Option<u64>| {
             let mut seen = suspects.iter().take(SUSPECTS_SEEN);
@@ -193,8 +202,9 @@ impl<P> Scheduler<P> {
         suspect(None).or_else(|| NodeSet::pick(free, wanted))
     }
 
-    /// How many tasks the worker's next block of the job shall have at most.
-    fn wanted(&self, id: WorkerId, worker: &Worker, job: &Job<P>) -> u64 {
+    /// How many tasks the worker's next block of the job shall have at most; `None`
+    /// where what it has takes it to the job's end.
+    fn wanted(&self, id: WorkerId, worker: &Worker, job: &Job<P>) -> Option<u64> {
         let slots = worker.slots_for(job.need()).max(1);
         let all_slots = self.slots_of(job);
         let speed = job.members.get(&id).map(|member| member.speed);
@@ -206,10 +216,19 @@ impl<P> Scheduler<P> {
             (Some(rate), Some(total)) if total > 0.0 => rate / total,
             _ => f64::from(slots) / all_slots.max(1) as f64,
         };
+        let slack_us = self.slack_us(id, worker, job).filter(|_| share < ALONE);
+        // Whoever has something will be asked again; whoever has nothing may be the
+        // only one who can.
+        if slack_us.is_some_and(|slack| slack <= 0.0) && !worker.queue.is_empty() {
+            return None;
+        }
+        let distance = worker.distance_us();
         let situation = Situation {
             engine: worker.capacity.engine,
             // So many of these at least fill a round trip.
-            least_us: self.config.min_block_us.max(worker.distance_us() / 4),
+            least_us: self.config.min_block_us.max(distance / 4),
+            last_us: self.config.last_block_us.max(distance / 32),
+            slack_us,
             slots,
             memory: worker.capacity.memory,
             speed,
@@ -219,7 +238,7 @@ impl<P> Scheduler<P> {
             output_per_task: job.output_per_task(),
             bytes_per_partial: job.bytes_per_partial(),
         };
-        block_tasks(&self.config, &job.spec, &situation)
+        Some(block_tasks(&self.config, &job.spec, &situation))
     }
 
     /// Leases a block out: a free one, or one more copy of one that is out.

@@ -4,6 +4,7 @@
 use crate::assembly::Assembly;
 use crate::blocks::Blocks;
 use crate::config::Config;
+use crate::ending::{Pace, SharedEnd};
 use crate::ends::Ends;
 use crate::event::JobSpec;
 use crate::fairness::{Need, Pass};
@@ -76,6 +77,8 @@ pub(crate) struct Job<P> {
     pub(crate) attempts: BTreeMap<u64, Attempts>,
     /// Leases that stand.
     pub(crate) ends: Ends,
+    pub(crate) pace: Pace,
+    pub(crate) shared_end: SharedEnd,
     /// Leases that do not, but that a worker may still answer.
     pub(crate) former: BTreeSet<LeaseId>,
     pub(crate) pass: Pass,
@@ -105,6 +108,8 @@ impl<P> Job<P> {
             unfit_slots: 0,
             attempts: BTreeMap::new(),
             ends: Ends::default(),
+            pace: Pace::default(),
+            shared_end: SharedEnd::default(),
             former: BTreeSet::new(),
             pass,
             place: Place::Nowhere,

@@ -8,6 +8,7 @@ mod assembly;
 mod blocks;
 mod buddy;
 mod config;
+mod ending;
 mod ends;
 mod event;
 mod failures;

@@ -61,6 +61,10 @@ pub(crate) struct Situation {
     pub(crate) engine: EngineKind,
     /// A block is worth its message if it takes so long, in microseconds.
     pub(crate) least_us: u64,
+    /// The same of one that fills the time to a near end.
+    pub(crate) last_us: u64,
+    /// What is left to that end once the worker has done what it has, if it is near.
+    pub(crate) slack_us: Option<f64>,
     /// At least one.
     pub(crate) slots: u16,
     /// Bytes it has for guests and inputs.
@@ -91,6 +95,14 @@ pub(crate) fn target_us(config: &Config, engine: EngineKind) -> u64 {
 /// Near the end a block may be so many times shorter than its partial is worth.
 const LAST_BLOCKS: u64 = 64;
 
+/// A worker with such a share of a job's speed shares its end with nobody.
+pub(crate) const ALONE: f64 = 0.99;
+
+/// The time to a near end is filled at once if it is no more than so many times what
+/// the last block takes at least: each block goes to a node's end, and leaves as much
+/// undone again.
+const LAST_PARTS: f64 = 16.0;
+
 /// How long a block must take to be worth its partial's way and merging.
 fn worth_us(config: &Config, bytes_per_partial: u64) -> u64 {
     (bytes_per_partial / 1024).saturating_mul(config.partial_us_per_kib)
@@ -112,20 +124,34 @@ pub(crate) fn block_tasks(config: &Config, spec: &JobSpec, at: &Situation) -> u6
         (None, Some(expected)) => ((expected * target) as u64 / config.growth).max(slots),
         (None, None) => slots * first_tasks(config, spec),
     };
-    // Near the end the blocks get smaller so that all end together; but a
-    // block must stay worth its message.
-    let least = at.least_us.max(worth / LAST_BLOCKS);
-    let worthwhile = rate.map_or(1, |rate| (rate * least as f64) as u64);
-    let by_end = if at.share > 0.99 {
-        at.free
-    } else {
-        (at.free as f64 * at.share / 2.0) as u64
-    };
     by_time
-        .min(by_end.max(worthwhile))
+        .min(by_end(at, worth / LAST_BLOCKS))
         .min(by_bytes(config, spec, at))
         .min(spec.max_block)
         .max(1)
+}
+
+/// Near the end the blocks get smaller so that all end together; but a block must
+/// stay worth its message, and the `worth_us` of its partial.
+fn by_end(at: &Situation, worth_us: u64) -> u64 {
+    if at.share > ALONE {
+        return at.free;
+    }
+    let fair = (at.free as f64 * at.share / 2.0) as u64;
+    let Some(rate) = at.speed.rate() else {
+        return fair;
+    };
+    let tasks_in = |us: f64| (rate * us) as u64;
+    let Some(slack) = at.slack_us else {
+        return fair.max(tasks_in(at.least_us.max(worth_us) as f64));
+    };
+    let last = at.last_us.max(worth_us) as f64;
+    // Half of the time, so that the next block can make up for what this one's time
+    // was not.
+    let little = LAST_PARTS * last;
+    let part = if slack < little { slack } else { slack / 2.0 };
+    let most = fair.max(tasks_in(little / 2.0));
+    most.min(tasks_in(part.max(last)))
 }
 
 /// Tasks a slot while nothing is known of their time: bytes tell a little of it.
@@ -170,6 +196,8 @@ mod tests {
         Situation {
             engine: EngineKind::Native,
             least_us: 10_000,
+            last_us: 1_250,
+            slack_us: None,
             slots: 4,
             memory: 1 << 30,
             speed,
@@ -259,6 +287,32 @@ mod tests {
         at.bytes_per_partial = 2 << 20;
         at.free = 100;
         assert_eq!(block_tasks(&config, &spec(1), &at), 128_000, "the end");
+    }
+
+    #[test]
+    fn the_last_blocks_fill_the_time_to_the_shared_end() {
+        let config = Config::default();
+        let mut speed = Speed::default();
+        speed.measured(1 << 20, 1 << 20, 1 << 20);
+        let mut at = at(speed);
+        let mut sized = |slack_us| {
+            at.slack_us = Some(slack_us);
+            block_tasks(&config, &spec(1), &at)
+        };
+        assert_eq!(sized(1e9), 1_000_000, "far away");
+        assert_eq!(sized(400_000.0), 200_000, "a half");
+        assert_eq!(sized(15_000.0), 15_000, "all of it");
+        assert_eq!(sized(900.0), 1_250, "so much at least");
+        assert_eq!(sized(-9.0), 1_250, "late already");
+        at.free = 100_000;
+        let mut sized = |slack_us| {
+            at.slack_us = Some(slack_us);
+            block_tasks(&config, &spec(1), &at)
+        };
+        assert_eq!(sized(400_000.0), 25_000, "no more than is fair");
+        at.share = 1.0;
+        at.free = 777_777;
+        assert_eq!(block_tasks(&config, &spec(1), &at), 777_777, "alone");
     }
 
     #[test]

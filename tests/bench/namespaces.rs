@@ -24,7 +24,7 @@ const APART: f64 = 16.0;
 const SLOTS: u16 = 4;
 
 /// What a task takes a slot of speed 1.
-const TASK: Duration = Duration::from_millis(1);
+const TASK: Duration = Duration::from_micros(50);
 
 /// What changes state needs, where others could reach the coordinator.
 const KEY: &str = "of a coordinator that nobody can reach";

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// What a piece costs beside its tasks.
-const PIECE: Duration = Duration::from_micros(150);
+const PIECE: Duration = Duration::from_micros(50);
 
 /// How long a slot goes on at most after it was told to stop.
 const SLICE: Duration = Duration::from_millis(50);

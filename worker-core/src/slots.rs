@@ -1,14 +1,14 @@
 //! The slots: what each does now. What they are to do next is not decided here.
 
-use crate::pieces::{Piece, SHORTEST_US};
+use crate::pieces::Piece;
 use crate::results::Partial;
 use manyhands_protocol::{JobId, LeaseId, Node};
 use std::collections::VecDeque;
 
 /// A slot is given so much to do at once, in microseconds, where its work is that
-/// short: no more than a piece that was cut for it would take, and many times a
+/// short: some of the shortest pieces that are cut, and many times a
 /// round trip to the driver, during which it would idle.
-const AHEAD_US: f64 = SHORTEST_US;
+const AHEAD_US: f64 = 4_000.0;
 
 /// Something a slot does for a lease, with all that is needed to do it again.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! The scheduler as a whole, driven by events.
 
 mod consistency;
+mod ending;
 mod failing;
 mod fairness;
 mod hold;

@@ -35,6 +35,12 @@ const SECOND: u64 = 1_000_000;
 /// When the job is submitted: all machines have joined long before.
 const BEGIN_US: u64 = 10 * SECOND;
 
+/// What a piece costs its slot beside its tasks, and the least and the most that a
+/// merge takes the coordinator, there and back to its compute child: measured, a
+/// merge took 47 to 80 us in the median and 120 at the 90th percentile.
+pub(crate) const PIECE_US: u64 = 50;
+pub(crate) const MERGE_US: (u64, u64) = (30, 120);
+
 /// A job that takes so much longer than it should never ends.
 const LIMIT: u64 = 20;
 
@@ -70,7 +76,7 @@ impl Fleet {
             round_trip_us: round_trip_ms * 1000,
             vanishing: 50,
             job_s: 180,
-            task_us: 1_000,
+            task_us: 50,
         }
     }
 

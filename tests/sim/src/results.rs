@@ -5,6 +5,7 @@ use crate::author::author_of;
 use crate::coordinator::Source;
 use crate::disk::Lie;
 use crate::driving::RETRY_US;
+use crate::fleet::MERGE_US;
 use crate::world::{Event, World};
 use bytes::Bytes;
 use manyhands_coordinator_core::{Input, SMALL_RESULT};
@@ -51,7 +52,11 @@ impl World {
             Err(fault) => return self.fail(format!("job {job}, {node:?}: {fault}")),
         };
         let mut outcome = Ok(merged);
-        let mut takes = self.rng.between(20, 400);
+        let (least, most) = match self.setup.fleet {
+            Some(_) => MERGE_US,
+            None => (20, 400),
+        };
+        let mut takes = self.rng.between(least, most);
         let mut tries = 0;
         while self.rng.permille(self.setup.failing_merges) {
             self.tally.add("coordinator's compute child died");

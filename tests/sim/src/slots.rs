@@ -1,6 +1,7 @@
 //! What the slots of a worker do: time passes, then comes the guest's answer, or
 //! a failure of the machine or the guest.
 
+use crate::fleet::PIECE_US;
 use crate::rng::mix;
 use crate::world::{Event, Peer, PeerId, World};
 use bytes::Bytes;
@@ -47,6 +48,7 @@ impl World {
         let now = self.now;
         let jitter = 0.8 + 0.4 * self.rng.unit();
         let merge_us = self.rng.between(2, 60);
+        let piece_us = self.setup.fleet.map_or(150, |_| PIECE_US);
         let worker = self.worker(id).expect("it speaks");
         let loaded = worker.jobs.get(&job).filter(|loaded| loaded.ready);
         let (Some(loaded), false) = (loaded, worker.slots.contains_key(&slot)) else {
@@ -76,7 +78,7 @@ impl World {
                 ..
             } => {
                 let work = (tasks.end - tasks.start) as f64 * task_ns as f64 / 1000.0;
-                let takes = 150 + (work * jitter / speed) as u64;
+                let takes = piece_us + (work * jitter / speed) as u64;
                 let doing = Doing::Run {
                     node,
                     tasks,
