@@ -116,7 +116,8 @@ impl Lab {
 
     /// The partial of two siblings.
     pub(crate) async fn merge(&mut self, left: Bytes, right: Bytes) -> Result<Bytes, Stopped> {
-        self.work(Work::Merge { left, right }).await
+        let above = Vec::new();
+        self.work(Work::Merge { left, right, above }).await
     }
 
     /// The result.

@@ -78,7 +78,8 @@ impl Core {
                 node,
                 left,
                 right,
-            } => self.merge(now, job, node, (left, right)),
+                above,
+            } => self.merge(now, job, node, (left, right, above)),
             Action::Emit { job, node, partial } => {
                 let entry = self.jobs.get(&job).expect("a job that emits runs");
                 let task = entry.tree.range(node).end;

@@ -121,7 +121,10 @@ pub struct Core {
 impl Core {
     /// No jobs and no workers.
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        // What a worker might be asked to merge is merged by itself.
+        let chain = &mut config.scheduler.chain_bytes;
+        *chain = (*chain).min(config.lease_merges_from.saturating_sub(1));
         Self {
             scheduler: Scheduler::new(config.scheduler.clone()),
             ledger: Ledger::new(config.pace_us, config.lease_merges_from / 2),

@@ -27,8 +27,17 @@ pub(crate) struct Job {
     before_ms: u64,
     /// Names of those who worked on it, who may have left.
     pub(crate) known: BTreeMap<WorkerId, (String, EngineKind)>,
-    /// Slot time of both halves, of merges under way.
-    pub(crate) merging: BTreeMap<Node, u64>,
+    /// Merges under way, by the node that they come to.
+    pub(crate) merging: BTreeMap<Node, UnderWay>,
+}
+
+/// What is merged in one go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnderWay {
+    /// Slot time of all that is merged, in microseconds.
+    pub(crate) cost_us: u64,
+    /// One less than there are partials.
+    pub(crate) merges: u64,
 }
 
 impl Job {
@@ -46,7 +55,8 @@ impl Job {
         }
     }
 
-    /// Whether a partial of `node`, canonical, is a half of a merge under way.
+    /// Whether a partial of `node`, canonical, is a half of what a merge under way
+    /// comes to. Of those merged before it in one go nobody asks: they are small.
     pub(crate) fn is_merging(&self, node: Node) -> bool {
         let parent = node.parent().filter(|parent| self.tree.has(*parent));
         parent.is_some_and(|parent| self.merging.contains_key(&self.tree.canonical(parent)))

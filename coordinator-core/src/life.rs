@@ -68,14 +68,12 @@ impl Core {
         node: Node,
         outcome: Result<Bytes, Failure>,
     ) {
-        self.counts.merges += 1;
-        let cost = self
-            .jobs
-            .get_mut(&job)
-            .and_then(|job| job.merging.remove(&node));
+        let entry = self.jobs.get_mut(&job);
+        let merged = entry.and_then(|entry| entry.merging.remove(&node));
+        self.counts.merges += merged.map_or(1, |merged| merged.merges);
         let event = match outcome {
             Ok(bytes) => {
-                let cost_us = cost.unwrap_or(0);
+                let cost_us = merged.map_or(0, |merged| merged.cost_us);
                 let partial = Partial { bytes, cost_us };
                 if self.scheduler.merging(job, node) {
                     self.record(now, job, node, &partial, true);

@@ -8,11 +8,12 @@
 
 use crate::core::{Core, Partial};
 use crate::inputs::ConnectionId;
+use crate::jobs::UnderWay;
 use crate::outputs::Output;
 use bytes::{Bytes, BytesMut};
 use manyhands_protocol::limits::PIECE;
 use manyhands_protocol::message::{EngineKind, ToWorker};
-use manyhands_protocol::{JobId, LeaseId, Node, WorkerId, codec};
+use manyhands_protocol::{Beside, JobId, LeaseId, Node, WorkerId, codec};
 use manyhands_scheduler::{Event, Micros, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,22 +106,32 @@ impl Merging {
 }
 
 impl Core {
-    /// Has two siblings' partials merged.
+    /// Has two siblings' partials merged, and what that comes to with those above.
     pub(crate) fn merge(
         &mut self,
         now: Micros,
         job: JobId,
         node: Node,
-        (left, right): (Partial, Partial),
+        (left, right, above): (Partial, Partial, Vec<Beside<Partial>>),
     ) {
         let entry = self.jobs.get_mut(&job).expect("a job that merges runs");
-        // What workers say of time is not believed so far as to overflow.
-        let cost_us = left.cost_us.saturating_add(right.cost_us);
-        entry.merging.insert(node, cost_us);
+        let higher = above
+            .iter()
+            .map(|beside| beside.as_ref().into_partial().cost_us);
+        let costs = higher.chain([left.cost_us, right.cost_us]);
+        let merging = UnderWay {
+            // What workers say of time is not believed so far as to overflow.
+            cost_us: costs.fold(0, u64::saturating_add),
+            merges: 1 + above.len() as u64,
+        };
+        entry.merging.insert(node, merging);
         let (left, right) = (left.bytes, right.bytes);
+        let above = above.into_iter().map(|beside| beside.map(|one| one.bytes));
+        let above: Vec<_> = above.collect();
         let bytes = (left.len() + right.len()) as u64;
-        let worth = (self.config.lease_merges_from..=MOST_BYTES).contains(&bytes);
-        match worth.then(|| self.merger(job)).flatten() {
+        let large = (self.config.lease_merges_from..=MOST_BYTES).contains(&bytes);
+        assert!(!large || above.is_empty(), "what is large goes to workers");
+        match large.then(|| self.merger(job)).flatten() {
             Some((worker, connection)) => {
                 let lease = self.scheduler.reserve_lease();
                 self.ask_to_merge(worker, (lease, job, node), &left, &right);
@@ -135,7 +146,13 @@ impl Core {
                 self.merging.insert(lease, leased);
                 self.counts.leased_merges += 1;
             }
-            None => self.merge_here(job, node, left, right),
+            None => self.outputs.push_back(Output::Merge {
+                job,
+                node,
+                left,
+                right,
+                above,
+            }),
         }
     }
 
@@ -145,6 +162,7 @@ impl Core {
             node,
             left,
             right,
+            above: Vec::new(),
         });
     }
 

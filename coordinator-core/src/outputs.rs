@@ -4,7 +4,7 @@ use crate::inputs::{ConnectionId, Request};
 use crate::record::Group;
 use bytes::Bytes;
 use manyhands_protocol::api::JobView;
-use manyhands_protocol::{JobId, Node};
+use manyhands_protocol::{Beside, JobId, Node};
 use std::sync::Arc;
 
 /// Something to do, in the order given. Taken from
@@ -31,17 +31,20 @@ pub enum Output {
     /// Make a group durable, then answer `Input::Committed`. The next group
     /// comes after that answer.
     Commit(Group),
-    /// Have the guest merge two siblings' partials, left before right; answer
-    /// `Input::Merged`. Several may be under way.
+    /// Have the guest merge two siblings' partials, left before right, and what that
+    /// comes to with each of those above in turn; answer `Input::Merged`. Several may
+    /// be under way.
     Merge {
         /// The job.
         job: JobId,
-        /// The parent.
+        /// What all of them come to: without any above, the parent.
         node: Node,
         /// The left half's partial.
         left: Bytes,
         /// The right half's.
         right: Bytes,
+        /// What their outcome meets on its way up to `node`, in that order.
+        above: Vec<Beside<Bytes>>,
     },
     /// Have the guest finish a `reduce` job, and answer `Input::Result` if what
     /// that comes to is small; else store it and answer `Input::Finished`.

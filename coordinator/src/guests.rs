@@ -103,12 +103,12 @@ pub(crate) fn crash(message: String) -> Failure {
     Failure { kind, message }
 }
 
-/// Merges two partials; the driver is told what they came to.
-pub(crate) fn merge(app: &Arc<App>, job: JobId, node: Node, left: Bytes, right: Bytes) {
+/// Merges partials in the order of the tree; the driver is told what they came to.
+pub(crate) fn merge(app: &Arc<App>, job: JobId, node: Node, merge: Work) {
     let task_app = Arc::clone(app);
     app.tasks.spawn(async move {
         let app = task_app;
-        let outcome = call(&app, job, Work::Merge { left, right }).await;
+        let outcome = call(&app, job, merge).await;
         // Without a driver nobody waits for it.
         let _ = app.driver.send(Input::Merged { job, node, outcome }).await;
     });

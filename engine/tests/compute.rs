@@ -10,7 +10,7 @@ use manyhands_engine::admit::admit;
 use manyhands_engine::compute::{Compute, Config, Event, Events, JobSpec, Work};
 #[cfg(target_os = "linux")]
 use manyhands_engine::{part::Part, sealed::Growing};
-use manyhands_protocol::{BlobHash, FailureKind, JobId, Split};
+use manyhands_protocol::{Beside, BlobHash, FailureKind, JobId, Split};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -140,10 +140,20 @@ async fn calls_answer_open_merge_and_finish() {
     let merge = Work::Merge {
         left: partial(5),
         right: partial(9),
+        above: Vec::new(),
     };
     assert_eq!(
         number(&compute.call(JOB, merge).await.unwrap()),
         guests::merge(5, 9)
+    );
+    let chain = Work::Merge {
+        left: partial(5),
+        right: partial(9),
+        above: vec![Beside::Left(partial(2)), Beside::Right(partial(7))],
+    };
+    assert_eq!(
+        number(&compute.call(JOB, chain).await.unwrap()),
+        guests::merge(guests::merge(2, guests::merge(5, 9)), 7)
     );
     let finish = Work::Finish {
         partial: Bytes::from_static(b"root"),

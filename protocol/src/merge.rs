@@ -2,15 +2,18 @@
 //! root at last. One structure for the coordinator and the workers.
 
 use crate::{Node, Tree};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 /// Partials of disjoint nodes of one tree on their way to its top.
 ///
 /// Call [`insert`](Self::insert) for each partial; where it answers
 /// [`Step::Merge`], have the guest merge the two and hand the outcome to
-/// [`merged`](Self::merged), whose answer is of the same kind. An ancestor
-/// replaces its descendants; a copy of what is here already is ignored.
+/// [`merged`](Self::merged), whose answer is of the same kind. What the outcome would
+/// meet there can be merged along with the two: see [`take_above`](Self::take_above).
+/// An ancestor replaces its descendants; a copy of what is here already is ignored.
 ///
 /// `P` is whatever stands for a partial: its bytes, or a handle to them.
 ///
@@ -35,6 +38,48 @@ pub struct MergeTree<P> {
     /// Disjoint canonical nodes; `None` while the guest merges its halves.
     held: BTreeMap<Node, Option<P>>,
     done: bool,
+}
+
+/// A partial that what was merged so far meets on its way up, and on which side of it
+/// that partial lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Beside<P> {
+    /// It goes before what was merged so far.
+    Left(P),
+    /// It goes after that.
+    Right(P),
+}
+
+impl<P> Beside<P> {
+    /// The same of a partial that stays where it is.
+    pub fn as_ref(&self) -> Beside<&P> {
+        match self {
+            Self::Left(partial) => Beside::Left(partial),
+            Self::Right(partial) => Beside::Right(partial),
+        }
+    }
+
+    /// The same without its side.
+    pub fn into_partial(self) -> P {
+        let (Self::Left(partial) | Self::Right(partial)) = self;
+        partial
+    }
+
+    /// The same with something else in place of the partial.
+    pub fn map<Q>(self, to: impl FnOnce(P) -> Q) -> Beside<Q> {
+        match self {
+            Self::Left(partial) => Beside::Left(to(partial)),
+            Self::Right(partial) => Beside::Right(to(partial)),
+        }
+    }
+
+    /// The two halves, left before right, where `so_far` is the other one.
+    pub fn around(self, so_far: P) -> (P, P) {
+        match self {
+            Self::Left(partial) => (partial, so_far),
+            Self::Right(partial) => (so_far, partial),
+        }
+    }
 }
 
 /// What comes next after a partial was handed in.
@@ -137,6 +182,55 @@ impl<P> MergeTree<P> {
             }
             _ => Step::Ignored,
         }
+    }
+
+    /// Takes out what the outcome of a [`Step::Merge`] for `node` would meet on its way
+    /// up, one partial after another: as many as are at rest there and as `fits` lets
+    /// go. They are to be merged with it in that order, each on its side; what that
+    /// comes to is of the node given here, and handed to [`merged`](Self::merged) for
+    /// that in place of `node`.
+    ///
+    /// # Panics
+    /// When the halves of `node` were not given out to be merged.
+    ///
+    /// ```
+    /// use manyhands_protocol::{Beside, MergeTree, Node, Step, Tree};
+    /// let tree = Tree::new(4).unwrap();
+    /// let mut merging = MergeTree::new(tree, tree.root().unwrap());
+    /// let _ = merging.insert(Node::new(1, 1).unwrap(), "cd");
+    /// let _ = merging.insert(Node::leaf(0), "a");
+    /// let Step::Merge { node, .. } = merging.insert(Node::leaf(1), "b") else {
+    ///     panic!("siblings meet");
+    /// };
+    /// let (top, above) = merging.take_above(node, |_| true);
+    /// assert_eq!((top, above), (tree.root().unwrap(), vec![Beside::Right("cd")]));
+    /// assert_eq!(merging.merged(top, "abcd"), Step::Top("abcd"));
+    /// ```
+    pub fn take_above(
+        &mut self,
+        node: Node,
+        mut fits: impl FnMut(&P) -> bool,
+    ) -> (Node, Vec<Beside<P>>) {
+        assert!(self.awaits(node), "{node:?} is not being merged");
+        let (mut highest, mut above) = (node, Vec::new());
+        while highest != self.top
+            && let Entry::Occupied(held) = self.held.entry(highest.sibling())
+            && held.get().as_ref().is_some_and(&mut fits)
+        {
+            let partial = held.remove().expect("just seen");
+            above.push(if highest.is_left() {
+                Beside::Right(partial)
+            } else {
+                Beside::Left(partial)
+            });
+            let parent = highest.parent().expect("below the top there is a parent");
+            highest = self.tree.canonical(parent);
+        }
+        if highest != node {
+            self.held.remove(&node);
+            self.held.insert(highest, None);
+        }
+        (highest, above)
     }
 
     /// Whether all tasks of `node` are in already, or being merged.
@@ -251,6 +345,35 @@ mod tests {
         }
     }
 
+    /// The same in chains: what lies above two siblings is merged along with them, as
+    /// far as `lengths` let it go, each of which is that of one chain at most.
+    fn drive_in_chains(
+        merging: &mut MergeTree<String>,
+        mut step: Step<String>,
+        lengths: &mut impl Iterator<Item = usize>,
+    ) -> Option<String> {
+        loop {
+            match step {
+                Step::Merge { node, left, right } => {
+                    let mut room = lengths.next().unwrap();
+                    let (highest, above) = merging.take_above(node, |_| {
+                        room = room.saturating_sub(1);
+                        room > 0
+                    });
+                    assert!(merging.awaits(highest) && merging.covers(node));
+                    let mut text = format!("({left} {right})");
+                    for beside in above {
+                        let (left, right) = beside.around(text);
+                        text = format!("({left} {right})");
+                    }
+                    step = merging.merged(highest, text);
+                }
+                Step::Top(text) => return Some(text),
+                Step::Held | Step::Ignored => return None,
+            }
+        }
+    }
+
     /// Cuts the tree by coin tosses and shuffles the pieces, some twice.
     fn cutting(tree: Tree, coins: &[bool], order: &[u32]) -> Vec<Node> {
         let mut coins = coins.iter().copied().cycle();
@@ -292,6 +415,27 @@ mod tests {
         }
 
         #[test]
+        fn chains_of_any_lengths_give_the_same_tree(
+            n in 1u64..200,
+            coins in proptest::collection::vec(any::<bool>(), 1..64),
+            order in proptest::collection::vec(any::<u32>(), 1..64),
+            lengths in proptest::collection::vec(0usize..9, 1..16),
+        ) {
+            prop_assume!(coins.contains(&false));
+            let tree = Tree::new(n).unwrap();
+            let root = tree.root().unwrap();
+            let mut merging = MergeTree::new(tree, root);
+            let mut lengths = lengths.into_iter().cycle();
+            let mut tops = Vec::new();
+            for piece in cutting(tree, &coins, &order) {
+                let step = merging.insert(piece, reference(tree, piece));
+                tops.extend(drive_in_chains(&mut merging, step, &mut lengths));
+            }
+            prop_assert_eq!(tops, vec![reference(tree, root)]);
+            prop_assert!(merging.is_done());
+        }
+
+        #[test]
         fn an_ancestor_replaces_its_descendants(n in 2u64..200, level in 1u8..6, at in 0u64..200) {
             let tree = Tree::new(n).unwrap();
             let root = tree.root().unwrap();
@@ -322,6 +466,38 @@ mod tests {
             let text = top.unwrap();
             prop_assert!(!text.contains("stale"));
         }
+    }
+
+    #[test]
+    fn what_a_chain_covers_is_being_merged() {
+        let tree = Tree::new(16).unwrap();
+        let mut merging = MergeTree::new(tree, tree.root().unwrap());
+        // 0..1 meets 1..2, 2..4 and 4..8; of 8..16 nothing is here.
+        for (node, text) in [
+            (Node::new(2, 1).unwrap(), "4-7"),
+            (Node::new(1, 1).unwrap(), "2-3"),
+        ] {
+            assert_eq!(merging.insert(node, text), Step::Held);
+        }
+        let _ = merging.insert(Node::leaf(1), "1");
+        let Step::Merge { node, .. } = merging.insert(Node::leaf(0), "0") else {
+            panic!("siblings meet");
+        };
+        let (highest, above) = merging.take_above(node, |_| true);
+        assert_eq!(highest, Node::new(3, 0).unwrap());
+        assert_eq!(above, [Beside::Right("2-3"), Beside::Right("4-7")]);
+        assert_eq!(merging.nodes().collect::<Vec<_>>(), [highest]);
+        for covered in [node, Node::leaf(5), Node::new(2, 0).unwrap(), highest] {
+            assert_eq!(merging.insert(covered, "again"), Step::Ignored);
+            assert!(!merging.awaits(covered) || covered == highest);
+        }
+        // What lies below is awaited no more; what lies above replaces all of it.
+        assert_eq!(merging.merged(node, "0-1"), Step::Ignored);
+        let step = merging.insert_over(tree.root().unwrap(), "0-15", |below, partial| {
+            assert_eq!((below, partial), (highest, None));
+        });
+        assert_eq!(step, Step::Top("0-15"));
+        assert_eq!(merging.merged(highest, "0-7"), Step::Ignored);
     }
 
     #[test]

@@ -23,10 +23,12 @@ pub(crate) struct Held<P> {
     len: u64,
 }
 
-/// The bytes of what is in a merge tree.
+/// The bytes of what is in a merge tree, and the merges that were given out.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes {
-    /// Of the halves that are being merged, by the node that is awaited.
+    /// Merges under way.
+    under_way: usize,
+    /// Of what is being merged, by the node that is awaited.
     merging: BTreeMap<Node, u64>,
     /// Of these and of the partials that are held.
     bytes: u64,
@@ -37,8 +39,6 @@ pub(crate) enum Assembly<P> {
     Reduce {
         /// `None` for a job without tasks.
         tree: Option<MergeTree<Held<P>>>,
-        /// Merges under way.
-        merging: usize,
         sizes: Sizes,
     },
     Concat {
@@ -60,7 +60,6 @@ impl<P> Assembly<P> {
         match merge {
             MergeMode::Reduce => Self::Reduce {
                 tree: tree.root().map(|root| MergeTree::new(tree, root)),
-                merging: 0,
                 sizes: Sizes::default(),
             },
             MergeMode::Concat => Self::Concat {
@@ -97,20 +96,17 @@ impl<P> Assembly<P> {
         node: Node,
         partial: P,
         len: u64,
+        config: &Config,
         actions: &mut Vec<Action<P>>,
     ) -> bool {
         match self {
-            Self::Reduce {
-                tree,
-                merging,
-                sizes,
-            } => {
+            Self::Reduce { tree, sizes } => {
                 let tree = tree.as_mut().expect("a job with tasks");
                 let held = Held { partial, len };
                 sizes.bytes += len;
                 let step = tree.insert_over(node, held, |below, held| sizes.forget(below, held));
                 assert!(!matches!(step, Step::Ignored), "{node:?} was here already");
-                sizes.act_on(step, job, merging, actions)
+                sizes.act_on(step, job, tree, config, actions)
             }
             Self::Concat {
                 tree,
@@ -148,22 +144,22 @@ impl<P> Assembly<P> {
         node: Node,
         partial: P,
         len: u64,
+        config: &Config,
         actions: &mut Vec<Action<P>>,
     ) -> bool {
         let Self::Reduce {
             tree: Some(tree),
-            merging,
             sizes,
         } = self
         else {
             return false;
         };
-        *merging = merging.saturating_sub(1);
+        sizes.under_way = sizes.under_way.saturating_sub(1);
         if let Some(halves) = sizes.merging.remove(&node) {
             sizes.bytes = sizes.bytes - halves + len;
         }
         let step = tree.merged(node, Held { partial, len });
-        sizes.act_on(step, job, merging, actions)
+        sizes.act_on(step, job, tree, config, actions)
     }
 
     /// Whether the outcome of a merge to `node` would be used.
@@ -178,7 +174,7 @@ impl<P> Assembly<P> {
     /// [`Job::front`](crate::jobs::Job::front).
     pub(crate) fn front(&self, tree: Tree, config: &Config) -> Option<u64> {
         match self {
-            Self::Reduce { merging, .. } if *merging < config.window_merges => {
+            Self::Reduce { sizes, .. } if sizes.under_way < config.window_merges => {
                 self.blocked_at(tree, config.window_bytes)
             }
             Self::Concat { sequence, .. } => Some(sequence.next_task()),
@@ -197,8 +193,8 @@ impl<P> Assembly<P> {
         output_per_task: u64,
     ) -> bool {
         match self {
-            Self::Reduce { merging, .. } => {
-                *merging >= config.window_merges
+            Self::Reduce { sizes, .. } => {
+                sizes.under_way >= config.window_merges
                     || self.blocked_at(tree, config.window_bytes).is_some()
             }
             Self::Concat {
@@ -221,7 +217,6 @@ impl<P> Assembly<P> {
         let Self::Reduce {
             tree: Some(merging),
             sizes,
-            ..
         } = self
         else {
             return None;
@@ -259,20 +254,33 @@ impl Sizes {
         &mut self,
         step: Step<Held<P>>,
         job: JobId,
-        merging: &mut usize,
+        tree: &mut MergeTree<Held<P>>,
+        config: &Config,
         actions: &mut Vec<Action<P>>,
     ) -> bool {
         match step {
             Step::Held | Step::Ignored => false,
             Step::Merge { node, left, right } => {
-                *merging += 1;
-                self.merging.insert(node, left.len + right.len);
+                let mut bytes = left.len + right.len;
+                let (node, above) = tree.take_above(node, |held| {
+                    let chained = bytes + held.len;
+                    let fits = chained <= config.chain_bytes;
+                    bytes = if fits { chained } else { bytes };
+                    fits
+                });
+                self.under_way += 1;
+                self.merging.insert(node, bytes);
                 let (left, right) = (left.partial, right.partial);
+                let above = above
+                    .into_iter()
+                    .map(|beside| beside.map(|held| held.partial));
+                let above = above.collect();
                 actions.push(Action::Merge {
                     job,
                     node,
                     left,
                     right,
+                    above,
                 });
                 false
             }

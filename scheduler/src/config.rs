@@ -47,6 +47,9 @@ pub struct Config {
     pub window_blocks: usize,
     /// `reduce`: merges under way.
     pub window_merges: usize,
+    /// `reduce`: the most bytes that partials have together which are merged one after
+    /// another in one [`Action::Merge`](crate::Action::Merge).
+    pub chain_bytes: u64,
     /// Silence after which a worker is taken for dead.
     pub deadline_us: u64,
     /// The same while its page is hidden.
@@ -95,6 +98,7 @@ impl Default for Config {
             window_bytes: 64 << 20,
             window_blocks: 1 << 16,
             window_merges: 4096,
+            chain_bytes: 64 << 10,
             deadline_us: 30 * SECOND,
             hidden_deadline_us: 300 * SECOND,
             grace_us: 2 * SECOND,

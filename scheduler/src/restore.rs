@@ -40,7 +40,9 @@ impl<P> Scheduler<P> {
             let fresh = job.blocks.complete(node, &mut Vec::new());
             assert_eq!(fresh, tree.len(node), "{node:?} of job {id} is there twice");
             job.count_output(fresh, len);
-            complete = job.assembly.insert(id, node, partial, len, actions);
+            complete = job
+                .assembly
+                .insert(id, node, partial, len, &self.config, actions);
         }
         if complete {
             self.end_job(id, Phase::Done, actions);

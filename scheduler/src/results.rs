@@ -126,7 +126,9 @@ impl<P> Scheduler<P> {
         }
         let blamed = job.exonerate(node, id);
         worker.credit(job.credit(self.now, id, node, len, busy_us, &mut self.relieved));
-        let complete = job.assembly.insert(job.id, node, partial, len, actions);
+        let complete = job
+            .assembly
+            .insert(job.id, node, partial, len, &self.config, actions);
         let job = job.id;
         self.relieve(lease_id, complete, actions);
         if complete {
@@ -235,7 +237,10 @@ impl<P> Scheduler<P> {
             return;
         }
         let job = self.jobs.get_mut(&id).expect("a running job");
-        if job.assembly.merged(id, node, partial, len, actions) {
+        if job
+            .assembly
+            .merged(id, node, partial, len, &self.config, actions)
+        {
             self.end_job(id, Phase::Done, actions);
         } else {
             self.requeue(id);

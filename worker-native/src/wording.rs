@@ -46,7 +46,11 @@ pub(crate) fn translate(work: core::Work) -> compute::Work {
             node: _,
             left,
             right,
-        } => compute::Work::Merge { left, right },
+        } => compute::Work::Merge {
+            left,
+            right,
+            above: Vec::new(),
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use super::rig::{Grant, MS, Rig, job};
 use crate::{ConnectionId, FromWorker, Input, Output};
 use bytes::Bytes;
 use manyhands_protocol::message::ToWorker;
-use manyhands_protocol::{Failure, FailureKind, JobId, LeaseId, MergeMode, Node};
+use manyhands_protocol::{Beside, Failure, FailureKind, JobId, LeaseId, MergeMode, Node};
 
 const WORTH: u64 = 50 * MS;
 
@@ -111,6 +111,40 @@ fn what_is_small_is_merged_here() {
     rig.hands_in(worker, grants[1].names(), b"r", WORTH);
     assert_eq!(asked(&mut rig, worker).0, None);
     assert_eq!(merges_here(&mut rig).len(), 1);
+}
+
+#[test]
+fn what_is_small_is_merged_with_all_it_meets_in_one_go() {
+    let (mut rig, worker, grants) = busy(3);
+    rig.hands_in(worker, grants[1].names(), b"1", WORTH);
+    let more = rig.grants(worker);
+    rig.hands_in(worker, more[0].names(), b"2", WORTH);
+    assert!(merges_here(&mut rig).is_empty());
+    rig.hands_in(worker, grants[0].names(), b"0", WORTH);
+    let node = Node::new(2, 0).unwrap();
+    let merge = rig.rest().into_iter().find_map(|output| match output {
+        Output::Merge {
+            node: of,
+            left,
+            right,
+            above,
+            ..
+        } => Some((of, left, right, above)),
+        _ => None,
+    });
+    let above = vec![Beside::Right(Bytes::from_static(b"2"))];
+    let (left, right) = (Bytes::from_static(b"0"), Bytes::from_static(b"1"));
+    assert_eq!(merge, Some((node, left, right, above)));
+    rig.commit_all();
+    rig.handle(Input::Merged {
+        job: JobId(1),
+        node,
+        outcome: Ok(Bytes::from_static(b"012")),
+    });
+    rig.commit_all();
+    let rows: Vec<_> = rig.disk.jobs[&JobId(1)].partials.values().collect();
+    assert_eq!(rows, [&(node, 3, Bytes::from_static(b"012"), 3 * WORTH)]);
+    assert_eq!(rig.core.counts().merges, 2);
 }
 
 #[test]

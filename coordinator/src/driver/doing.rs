@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::guests;
 use axum::body::Bytes;
 use manyhands_coordinator_core::{ConnectionId, Group, Input as Event, Output};
+use manyhands_engine::compute::Work;
 use manyhands_scheduler::Micros;
 use std::sync::Arc;
 
@@ -41,7 +42,8 @@ impl Driver {
                 node,
                 left,
                 right,
-            } => guests::merge(&self.app, job, node, left, right),
+                above,
+            } => guests::merge(&self.app, job, node, Work::Merge { left, right, above }),
             Output::Finish { job, partial } => guests::finish(&self.app, job, partial),
             Output::Append { job, partial, task } => self.output(job).append(partial, task),
             Output::Complete { job } => self.output(job).complete(),

@@ -185,9 +185,13 @@ impl Jobs {
                     segments: segments.collect(),
                 }
             }
-            WorkHeader::Merge { left } => {
-                let left = bulk.split_to(usize::try_from(left).expect("within the bulk"));
-                Task::Merge { left, right: bulk }
+            WorkHeader::Merge { left, right, above } => {
+                let mut part =
+                    |len: u64| bulk.split_to(usize::try_from(len).expect("within the bulk"));
+                let (left, right) = (part(left), part(right));
+                let above = above.into_iter().map(|beside| beside.map(&mut part));
+                let above = above.collect();
+                Task::Merge { left, right, above }
             }
             WorkHeader::Finish => Task::Finish { partial: bulk },
         };

@@ -6,9 +6,9 @@ use super::jobs::Job;
 use super::segments::Cut;
 use super::watch::{Ending, Slice};
 use super::wire::Report;
-use crate::runtime::{Guest, Inputs, Sink, failure};
+use crate::runtime::{Guest, Inputs, Program, Sink, failure};
 use bytes::Bytes;
-use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
+use manyhands_protocol::{Beside, BlobHash, Failure, FailureKind, JobId};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::Receiver;
@@ -46,6 +46,7 @@ pub(super) enum Task {
     Merge {
         left: Bytes,
         right: Bytes,
+        above: Vec<Beside<Bytes>>,
     },
     Finish {
         partial: Bytes,
@@ -124,20 +125,19 @@ impl Worker<'_> {
             Stop::Failed(failure(FailureKind::Crash, reason), self.only_task())
         })?;
         let started = Instant::now();
-        let inputs = self.inputs()?;
-        let mut guest = self.guarded(|| {
-            let files: Arc<BTreeMap<_, _>> = Arc::clone(&self.piece.job.files);
-            Guest::new(
-                program,
-                inputs,
-                files,
-                Arc::clone(self.teller) as Arc<dyn Sink>,
-            )
-        })?;
-        if !matches!(self.piece.task, Task::Open) {
-            self.guarded(|| guest.open(&self.piece.job.params).map(drop))?;
+        let last;
+        let task = match &self.piece.task {
+            Task::Merge { left, right, above } => {
+                last = self.last_merge(program, (left, right), above)?;
+                &last
+            }
+            task => task,
+        };
+        let mut guest = self.instance(program)?;
+        if !matches!(task, Task::Open) {
+            self.open(&mut guest)?;
         }
-        let bytes = match &self.piece.task {
+        let bytes = match task {
             Task::Open => self.guarded(|| guest.open(&self.piece.job.params))?,
             Task::Run {
                 tasks, single_step, ..
@@ -145,7 +145,7 @@ impl Worker<'_> {
                 self.run(&mut guest, tasks.clone(), *single_step)?;
                 self.guarded(|| guest.take())?
             }
-            Task::Merge { left, right } => self.guarded(|| guest.merge(left, right))?,
+            Task::Merge { left, right, .. } => self.guarded(|| guest.merge(left, right))?,
             Task::Finish { partial } => self.guarded(|| guest.finish(partial))?,
         };
         let busy_micros = started.elapsed().as_micros() as u64;
@@ -156,6 +156,39 @@ impl Worker<'_> {
         };
         self.shared.output.report_with(&done, bytes);
         Ok(())
+    }
+
+    fn instance(&self, program: &Program) -> Result<Guest, Stop> {
+        let inputs = self.inputs()?;
+        self.guarded(|| {
+            let files: Arc<BTreeMap<_, _>> = Arc::clone(&self.piece.job.files);
+            let sink = Arc::clone(self.teller) as Arc<dyn Sink>;
+            Guest::new(program, inputs, files, sink)
+        })
+    }
+
+    fn open(&self, guest: &mut Guest) -> Result<(), Stop> {
+        self.guarded(|| guest.open(&self.piece.job.params).map(drop))
+    }
+
+    /// Carries out all merges but the last, each in an instance of its own; the last.
+    fn last_merge(
+        &self,
+        program: &Program,
+        (left, right): (&Bytes, &Bytes),
+        above: &[Beside<Bytes>],
+    ) -> Result<Task, Stop> {
+        let (mut left, mut right) = (left.clone(), right.clone());
+        for beside in above {
+            let mut guest = self.instance(program)?;
+            self.open(&mut guest)?;
+            let so_far = self.guarded(|| guest.merge(&left, &right))?;
+            let so_far = Bytes::copy_from_slice(so_far);
+            (left, right) = beside.clone().around(so_far);
+            self.check_cancelled()?;
+        }
+        let above = Vec::new();
+        Ok(Task::Merge { left, right, above })
     }
 
     /// Runs the block's tasks in slices: one task at first, then as many as

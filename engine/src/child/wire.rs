@@ -4,7 +4,7 @@
 //! ends are one binary, so there are no versions.
 
 use bytes::Bytes;
-use manyhands_protocol::{BlobHash, Failure, JobId, Split};
+use manyhands_protocol::{Beside, BlobHash, Failure, JobId, Split};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
@@ -100,9 +100,11 @@ pub(crate) enum WorkHeader {
         single_step: bool,
         segments: Vec<(u64, BlobHash)>,
     },
-    /// Bulk: the left partial, then the right one.
+    /// Bulk: the left partial, the right one, those above; here their lengths.
     Merge {
         left: u64,
+        right: u64,
+        above: Vec<Beside<u64>>,
     },
     /// Bulk: the root's partial.
     Finish,

@@ -10,7 +10,7 @@ use crate::child::wire::{Command, LoadLengths, Report, WorkHeader};
 use crate::given::Given;
 use crate::runtime::failure;
 use bytes::Bytes;
-use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
+use manyhands_protocol::{Beside, BlobHash, Failure, FailureKind, JobId};
 use modules::Modules;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -496,12 +496,18 @@ fn header(work: Work) -> (WorkHeader, Vec<Bytes>) {
                 Vec::new(),
             )
         }
-        Work::Merge { left, right } => (
-            WorkHeader::Merge {
+        Work::Merge { left, right, above } => {
+            let of = |beside: &Beside<Bytes>| beside.as_ref().map(|bytes| bytes.len() as u64);
+            let work = WorkHeader::Merge {
                 left: left.len() as u64,
-            },
-            vec![left, right],
-        ),
+                right: right.len() as u64,
+                above: above.iter().map(of).collect(),
+            };
+            let mut bulk = vec![left, right];
+            let above = above.into_iter().map(Beside::into_partial);
+            bulk.extend(above);
+            (work, bulk)
+        }
         Work::Finish { partial } => (WorkHeader::Finish, vec![partial]),
     }
 }

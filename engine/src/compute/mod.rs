@@ -10,7 +10,7 @@ use crate::child::wire::JobLimits;
 use crate::given::Given;
 use actor::{Actor, Owner, Request};
 use bytes::Bytes;
-use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Split};
+use manyhands_protocol::{Beside, BlobHash, Failure, FailureKind, JobId, Split};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -66,12 +66,15 @@ pub enum Work {
         /// first task; to be put before.
         segments: Vec<(u64, BlobHash)>,
     },
-    /// The partial of two siblings (`reduce` only).
+    /// The partial of two siblings (`reduce` only), merged with others above them in
+    /// turn: each merge in an instance of its own, as if it had been asked for alone.
     Merge {
         /// The left one.
         left: Bytes,
         /// The right one.
         right: Bytes,
+        /// What their outcome is merged with, in that order.
+        above: Vec<Beside<Bytes>>,
     },
     /// What the user sees (`reduce` only).
     Finish {

@@ -4,7 +4,7 @@
 
 use super::rig::{Granted, Rig, failure, merged, reference};
 use crate::{Action, Capacity, Config, Event};
-use manyhands_protocol::{FailureKind, JobId, LeaseId, MergeMode, Node, Tree, WorkerId};
+use manyhands_protocol::{Beside, FailureKind, JobId, LeaseId, MergeMode, Node, Tree, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One worker's side.
@@ -35,7 +35,8 @@ pub(super) struct Model {
     pub(super) rig: Rig,
     pub(super) peers: BTreeMap<WorkerId, Peer>,
     pub(super) jobs: BTreeMap<JobId, (Tree, MergeMode)>,
-    pub(super) merges: VecDeque<(JobId, Node, String, String)>,
+    /// Each with its left half, and what that is merged with in turn.
+    pub(super) merges: VecDeque<(JobId, Node, String, Vec<Beside<String>>)>,
     pub(super) outputs: BTreeMap<JobId, String>,
     /// Nodes whose partials are in, or were emitted: disjoint.
     pub(super) stored: BTreeMap<JobId, BTreeSet<Node>>,
@@ -57,6 +58,8 @@ impl Model {
             window_bytes: 300,
             window_blocks: 12,
             window_merges: 12,
+            // Chains of some merges, and what is too long for one.
+            chain_bytes: 60,
             // Quarantines in runs this short.
             strikes: 2,
             quarantine_us: 2_000_000,
@@ -160,8 +163,11 @@ impl Model {
                 node,
                 left,
                 right,
+                above,
             } => {
-                self.merges.push_back((job, node, left, right));
+                let mut others = vec![Beside::Right(right)];
+                others.extend(above);
+                self.merges.push_back((job, node, left, others));
             }
             Action::Emit { job, node, partial } => {
                 let (tree, merge) = self.jobs[&job];
@@ -306,10 +312,15 @@ impl Model {
         } else {
             self.merges.pop_back()
         };
-        let Some((job, node, left, right)) = merge else {
+        let Some((job, node, mut partial, others)) = merge else {
             return false;
         };
-        let partial = merged(self.jobs[&job].1, &left, &right);
+        let (tree, mode) = self.jobs[&job];
+        for beside in others {
+            let (left, right) = beside.around(partial);
+            partial = merged(mode, &left, &right);
+        }
+        assert_eq!(partial, reference(tree, mode, node));
         if self.rig.scheduler.merging(job, node) {
             self.store(job, node);
         }

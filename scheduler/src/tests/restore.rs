@@ -63,6 +63,7 @@ fn a_reduce_job_goes_on_with_what_was_stored() {
         node: node(2, 0),
         left: "(0 1)".to_string(),
         right: "(2 3)".to_string(),
+        above: Vec::new(),
     };
     assert_eq!(rig.handle(event), [merge]);
     let progress = rig.scheduler.job(rig.now, job).unwrap();

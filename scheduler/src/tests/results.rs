@@ -34,6 +34,7 @@ fn one_worker_does_a_reduce_job() {
         node: node(2, 0),
         left: "(0 1)".to_string(),
         right: "(2 3)".to_string(),
+        above: Vec::new(),
     };
     let actions = rig.answer(left);
     assert_eq!(actions, [accepted(left, left.node, true), merge]);

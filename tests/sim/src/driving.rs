@@ -141,7 +141,8 @@ impl World {
                 node,
                 left,
                 right,
-            } => self.merge(job, node, &left, &right),
+                above,
+            } => self.merge(job, node, (left, right), above),
             Output::Finish { job, partial } => {
                 self.yardstick.has_result(self.now);
                 self.finish(job, &partial);

@@ -41,6 +41,10 @@ const BEGIN_US: u64 = 10 * SECOND;
 pub(crate) const PIECE_US: u64 = 50;
 pub(crate) const MERGE_US: (u64, u64) = (30, 120);
 
+/// The same for each further merge in the same call: assumed, after what an instance
+/// and a small merge take.
+pub(crate) const MERGE_MORE_US: (u64, u64) = (2, 20);
+
 /// A job that takes so much longer than it should never ends.
 const LIMIT: u64 = 20;
 

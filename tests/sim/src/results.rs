@@ -5,12 +5,12 @@ use crate::author::author_of;
 use crate::coordinator::Source;
 use crate::disk::Lie;
 use crate::driving::RETRY_US;
-use crate::fleet::MERGE_US;
+use crate::fleet::{MERGE_MORE_US, MERGE_US};
 use crate::world::{Event, World};
 use bytes::Bytes;
 use manyhands_coordinator_core::{Input, SMALL_RESULT};
 use manyhands_protocol::api::BlobView;
-use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Node};
+use manyhands_protocol::{Beside, BlobHash, Failure, FailureKind, JobId, Node};
 use std::collections::VecDeque;
 
 /// What is written is synced at least so often.
@@ -41,22 +41,30 @@ pub(crate) enum Step {
 }
 
 impl World {
-    pub(crate) fn merge(&mut self, job: JobId, node: Node, left: &[u8], right: &[u8]) {
-        let author = author_of(&self.plan_of(job).header);
-        let merged = match self.setup.swaps_merges && self.rng.permille(200) {
-            true => self.authors[author].guest.merge(right, left),
-            false => self.authors[author].guest.merge(left, right),
-        };
-        let merged = match merged {
-            Ok(merged) => merged,
-            Err(fault) => return self.fail(format!("job {job}, {node:?}: {fault}")),
-        };
-        let mut outcome = Ok(merged);
+    pub(crate) fn merge(
+        &mut self,
+        job: JobId,
+        node: Node,
+        (mut left, mut right): (Bytes, Bytes),
+        above: Vec<Beside<Bytes>>,
+    ) {
         let (least, most) = match self.setup.fleet {
             Some(_) => MERGE_US,
             None => (20, 400),
         };
         let mut takes = self.rng.between(least, most);
+        for beside in above {
+            self.tally.add("merge along with those below");
+            takes += self.rng.between(MERGE_MORE_US.0, MERGE_MORE_US.1);
+            let Some(so_far) = self.merged(job, node, &left, &right) else {
+                return;
+            };
+            (left, right) = beside.around(so_far);
+        }
+        let Some(merged) = self.merged(job, node, &left, &right) else {
+            return;
+        };
+        let mut outcome = Ok(merged);
         let mut tries = 0;
         while self.rng.permille(self.setup.failing_merges) {
             self.tally.add("coordinator's compute child died");
@@ -77,6 +85,22 @@ impl World {
             outcome,
         };
         self.schedule(self.now + takes, merged);
+    }
+
+    /// What two siblings under `node`, or it, come to.
+    fn merged(&mut self, job: JobId, node: Node, left: &[u8], right: &[u8]) -> Option<Bytes> {
+        let author = author_of(&self.plan_of(job).header);
+        let (left, right) = match self.setup.swaps_merges && self.rng.permille(200) {
+            true => (right, left),
+            false => (left, right),
+        };
+        match self.authors[author].guest.merge(left, right) {
+            Ok(merged) => Some(merged),
+            Err(fault) => {
+                self.fail(format!("job {job}, {node:?}: {fault}"));
+                None
+            }
+        }
     }
 
     pub(crate) fn finish(&mut self, job: JobId, partial: &[u8]) {
