@@ -146,23 +146,23 @@ impl Core {
                 self.merging.insert(lease, leased);
                 self.counts.leased_merges += 1;
             }
-            None => self.outputs.push_back(Output::Merge {
-                job,
-                node,
-                left,
-                right,
-                above,
-            }),
+            None => self.merge_here(job, node, (left, right), above),
         }
     }
 
-    fn merge_here(&mut self, job: JobId, node: Node, left: Bytes, right: Bytes) {
+    fn merge_here(
+        &mut self,
+        job: JobId,
+        node: Node,
+        (left, right): (Bytes, Bytes),
+        above: Vec<Beside<Bytes>>,
+    ) {
         self.outputs.push_back(Output::Merge {
             job,
             node,
             left,
             right,
-            above: Vec::new(),
+            above,
         });
     }
 
@@ -233,12 +233,12 @@ impl Core {
         let Leased { job, node, .. } = leased;
         self.tell(now, Event::Heard { worker });
         let Some((named, merged)) = answer else {
-            self.merge_here(job, node, leased.left, leased.right);
+            self.merge_here(job, node, (leased.left, leased.right), Vec::new());
             return true;
         };
         let tree = self.jobs[&job].tree;
         if !tree.has(named) || tree.canonical(named) != node {
-            self.merge_here(job, node, leased.left, leased.right);
+            self.merge_here(job, node, (leased.left, leased.right), Vec::new());
             let reason = Reason::OutsideLease { lease, node: named };
             self.dismiss(worker, reason);
             self.tell(now, Event::WorkerLeft { worker });
@@ -270,7 +270,8 @@ impl Core {
             lost.extend(self.merging.remove(lease));
         }
         for leased in lost {
-            self.merge_here(leased.job, leased.node, leased.left, leased.right);
+            let halves = (leased.left, leased.right);
+            self.merge_here(leased.job, leased.node, halves, Vec::new());
         }
     }
 }

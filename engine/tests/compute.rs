@@ -163,12 +163,17 @@ async fn calls_answer_open_merge_and_finish() {
     assert_eq!(unknown.message, "job 8 is not loaded");
 }
 
-#[tokio::test]
-async fn inputs_reach_their_tasks_and_may_be_large() {
+/// A guest whose tasks come to the lengths of their inputs, 8 bytes each.
+fn lengths_of_inputs() -> Vec<u8> {
     let imports = r#"(import "manyhands" "input_len" (func $input_len (param i64) (result i64)))"#;
     let body = "(i64.store (global.get $out) (call $input_len (local.get $i)))
         (global.set $out (i32.add (global.get $out) (i32.const 8)))";
-    let (compute, mut events) = start(1, &concat(true, imports, body), MINUTE);
+    concat(true, imports, body)
+}
+
+#[tokio::test]
+async fn inputs_reach_their_tasks_and_may_be_large() {
+    let (compute, mut events) = start(1, &lengths_of_inputs(), MINUTE);
     let first = Bytes::from(["x".repeat(3_000_000), "\nab\n".to_owned()].concat());
     let second = Bytes::from_static(b"c\n");
     let (a, b) = (BlobHash::of(&first), BlobHash::of(&second));
@@ -197,10 +202,7 @@ async fn inputs_reach_their_tasks_and_may_be_large() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn shared_segments_come_in_order_and_outlive_a_child() {
-    let imports = r#"(import "manyhands" "input_len" (func $input_len (param i64) (result i64)))"#;
-    let body = "(i64.store (global.get $out) (call $input_len (local.get $i)))
-        (global.set $out (i32.add (global.get $out) (i32.const 8)))";
-    let (compute, mut events) = start(1, &concat(true, imports, body), MINUTE);
+    let (compute, mut events) = start(1, &lengths_of_inputs(), MINUTE);
     let hanging = JobId(8);
     let sealed = |bytes: &[u8]| {
         let mut growing = Growing::new().expect("Linux has such memory");
@@ -245,10 +247,7 @@ async fn shared_segments_come_in_order_and_outlive_a_child() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_file_that_has_other_bytes_is_told_of_and_its_piece_run_again() {
-    let imports = r#"(import "manyhands" "input_len" (func $input_len (param i64) (result i64)))"#;
-    let body = "(i64.store (global.get $out) (call $input_len (local.get $i)))
-        (global.set $out (i32.add (global.get $out) (i32.const 8)))";
-    let (compute, mut events) = start(1, &concat(true, imports, body), MINUTE);
+    let (compute, mut events) = start(1, &lengths_of_inputs(), MINUTE);
     let file = Arc::new(tempfile::tempfile().unwrap());
     (&*file).write_all(b"not this\n").unwrap();
     let text = Bytes::from_static(b"some text\n");

@@ -301,15 +301,14 @@ impl Lease {
         self.missing.insert(hash);
         // What is to run alone does not wait: it is run like others, and again alone
         // should it die again.
-        let (pieces, merges) = std::mem::take(&mut self.suspects)
-            .into_iter()
-            .partition(|doing| matches!(doing, Doing::Piece(_)));
-        self.suspects = merges;
-        let pieces: VecDeque<Doing> = pieces;
-        self.run_next(pieces.into_iter().filter_map(|doing| match doing {
-            Doing::Piece(piece) => Some(piece),
-            Doing::Merge(_) => None,
-        }));
+        let mut pieces = Vec::new();
+        for doing in std::mem::take(&mut self.suspects) {
+            match doing {
+                Doing::Piece(piece) => pieces.push(piece),
+                merge @ Doing::Merge(_) => self.suspects.push_back(merge),
+            }
+        }
+        self.run_next(pieces);
     }
 
     /// Takes what waits for this segment away; gives the nodes.

@@ -25,7 +25,7 @@ mod view;
 pub use config::Config;
 pub use input::{Found, Input};
 pub use output::{End, GrantFault, JobBundle, Output, Reason, Work};
-pub use room::{Coming, Ordinary, Room, Rooms};
+pub use room::{Ordinary, Room, Rooms};
 pub use session::Session;
 pub use view::{ConnectionView, LeaseView, View};
 

@@ -46,7 +46,7 @@ impl Room for Vec<u8> {
 
 /// What has come of a blob, hashed as it comes.
 #[derive(Debug)]
-pub struct Coming {
+pub(crate) struct Coming {
     room: Box<dyn Room>,
     len: u64,
     hasher: BlobHasher,
@@ -54,8 +54,7 @@ pub struct Coming {
 
 impl Coming {
     /// Nothing yet; the rest gathers in `room`.
-    #[must_use]
-    pub fn new(room: Box<dyn Room>) -> Self {
+    pub(crate) fn new(room: Box<dyn Room>) -> Self {
         Self {
             room,
             len: 0,
@@ -64,7 +63,7 @@ impl Coming {
     }
 
     /// The next bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.len += bytes.len() as u64;
         self.hasher.update(bytes);
         self.room.push(bytes);
@@ -75,8 +74,7 @@ impl Coming {
     }
 
     /// What came, and the hash of it.
-    #[must_use]
-    pub fn whole(self) -> (Bytes, BlobHash) {
+    pub(crate) fn whole(self) -> (Bytes, BlobHash) {
         (self.room.whole(), self.hasher.finish())
     }
 }

@@ -6,16 +6,12 @@ use crate::rooms::LARGE;
 use bytes::Bytes;
 use manyhands_engine::part as engine;
 use manyhands_protocol::BlobHash;
-use manyhands_worker_core::{Coming, Ordinary, Rooms};
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, mpsc as std_mpsc};
 use tokio::sync::mpsc;
-
-/// Read at once: little enough to be hashed while it is in the processor's cache.
-const CHUNK: usize = 256 << 10;
 
 /// Says where blobs lie. What is there may have changed, or have gone, since: then
 /// the coordinator is asked, which knows what to make of it.
@@ -58,11 +54,7 @@ impl Fetcher {
     pub(crate) fn start(nearby: Arc<dyn Nearby>) -> io::Result<Self> {
         let (queue, asked) = std_mpsc::channel();
         let (tell, found) = mpsc::unbounded_channel();
-        let mut reader = Reader {
-            nearby,
-            open: None,
-            buffer: vec![0; CHUNK],
-        };
+        let mut reader = Reader { nearby, open: None };
         let thread = std::thread::Builder::new().name("fetcher".to_owned());
         thread.spawn(move || {
             for (hash, len) in asked {
@@ -98,7 +90,6 @@ struct Reader {
     nearby: Arc<dyn Nearby>,
     /// The file that was read last.
     open: Option<(Arc<Path>, Arc<File>)>,
-    buffer: Vec<u8>,
 }
 
 impl Reader {
@@ -107,22 +98,26 @@ impl Reader {
         let Some(part) = part else {
             return At::Nowhere;
         };
-        let found = self.open(&part.file).and_then(|file| {
-            let given = engine::Part::new(Arc::clone(&file), part.offset, part.len);
-            match given {
-                Ok(given) if part.len >= LARGE => Ok(Some(At::File(given))),
-                _ => Ok(self.read(hash, &file, &part)?.map(At::Memory)),
-            }
-        });
-        found.map_or_else(
-            |error| {
-                self.open = None;
-                let file = part.file.display();
-                tracing::debug!(%hash, %file, %error, "a blob is left to the coordinator");
-                At::Nowhere
-            },
-            |at| at.unwrap_or(At::Nowhere),
-        )
+        self.look(hash, &part).unwrap_or_else(|error| {
+            self.open = None;
+            let file = part.file.display();
+            tracing::debug!(%hash, %file, %error, "a blob is left to the coordinator");
+            At::Nowhere
+        })
+    }
+
+    fn look(&mut self, hash: BlobHash, part: &Part) -> io::Result<At> {
+        let file = self.open(&part.file)?;
+        if part.len >= LARGE
+            && let Ok(given) = engine::Part::new(Arc::clone(&file), part.offset, part.len)
+        {
+            return Ok(At::File(given));
+        }
+        let found = read(&file, part)?;
+        Ok(match BlobHash::of(&found) == hash {
+            true => At::Memory(found.into()),
+            false => At::Nowhere,
+        })
     }
 
     fn open(&mut self, path: &Arc<Path>) -> io::Result<Arc<File>> {
@@ -133,23 +128,16 @@ impl Reader {
         self.open = Some((Arc::clone(path), Arc::clone(&file)));
         Ok(file)
     }
+}
 
-    /// The part's bytes, if they are those of the hash.
-    fn read(&mut self, hash: BlobHash, file: &File, part: &Part) -> io::Result<Option<Bytes>> {
-        let mut file = file;
-        file.seek(SeekFrom::Start(part.offset))?;
-        let mut file = file.take(part.len);
-        let mut coming = Coming::new(Ordinary.room(hash, part.len));
-        while file.limit() > 0 {
-            let len = match file.read(&mut self.buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                read => read?,
-            };
-            coming.push(&self.buffer[..len]);
-        }
-        let (bytes, found) = coming.whole();
-        Ok((found == hash).then_some(bytes))
+/// The part's bytes as they are now.
+fn read(mut file: &File, part: &Part) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(part.offset))?;
+    let mut bytes = Vec::new();
+    let read = file.take(part.len).read_to_end(&mut bytes)?;
+    match read as u64 == part.len {
+        true => Ok(bytes),
+        false => Err(ErrorKind::UnexpectedEof.into()),
     }
 }
 

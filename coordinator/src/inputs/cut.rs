@@ -83,25 +83,35 @@ fn cut_file(part: &InputPart, split: Split, buffer: &mut [u8]) -> Result<Vec<Fou
         return Ok(segments.map(|(at, hash)| (*at, Some(*hash))).collect());
     }
     let read = |source| read_error(part, source);
-    let cut = |source| split_error(part, source);
     let file = File::open(&part.file).map_err(read)?;
     let len = file.metadata().map_err(read)?.len();
     if len > LARGE {
         let found = find_cuts(part, file, len, split, buffer)?;
         return Ok(found.into_iter().map(|segment| (segment, None)).collect());
     }
-    let mut cutter = Cutter::new(split);
     // No more than it had: a file that grows is as it was.
-    let mut file = file.take(len);
-    loop {
-        let len = file.read(buffer).map_err(read)?;
-        if len == 0 {
-            break;
-        }
-        cutter.push(&buffer[..len]).map_err(cut)?;
-    }
-    let found = cutter.finish().segments.into_iter();
+    let found = cut_through(part, file.take(len), split, buffer)?;
+    let found = found.segments.into_iter();
     Ok(found.map(|(at, hash)| (at, Some(hash))).collect())
+}
+
+/// Reads to the end, cutting and hashing what is read.
+fn cut_through(
+    part: &InputPart,
+    mut file: impl Read,
+    split: Split,
+    buffer: &mut [u8],
+) -> Result<Cuts, InputError> {
+    let mut cutter = Cutter::new(split);
+    loop {
+        let read = file.read(buffer);
+        let len = read.map_err(|source| read_error(part, source))?;
+        if len == 0 {
+            return Ok(cutter.finish());
+        }
+        let cut = cutter.push(&buffer[..len]);
+        cut.map_err(|source| split_error(part, source))?;
+    }
 }
 
 /// Finds where a large file is cut, reading only what decides that.
@@ -145,25 +155,11 @@ fn hash_segment(
     buffer: &mut [u8],
 ) -> Result<BlobHash, InputError> {
     let read = |source| read_error(part, source);
-    let cut = |source| split_error(part, source);
     let mut file = File::open(&part.file).map_err(read)?;
     file.seek(SeekFrom::Start(segment.offset)).map_err(read)?;
-    let mut file = file.take(segment.len);
-    let (mut hasher, mut splitter) = (blake3::Hasher::new(), Splitter::new(split));
-    let mut found = Vec::new();
-    loop {
-        let len = file.read(buffer).map_err(read)?;
-        if len == 0 {
-            break;
-        }
-        hasher.update(&buffer[..len]);
-        splitter.push(&buffer[..len], &mut found).map_err(cut)?;
-    }
-    splitter.finish(&mut found);
-    match found[..] {
-        [same] if (same.len, same.tasks) == (segment.len, segment.tasks) => {
-            Ok(BlobHash(*hasher.finalize().as_bytes()))
-        }
+    let found = cut_through(part, file.take(segment.len), split, buffer)?;
+    match found.segments[..] {
+        [(same, hash)] if (same.len, same.tasks) == (segment.len, segment.tasks) => Ok(hash),
         _ => Err(InputError::Changing(part.name.clone())),
     }
 }

@@ -78,7 +78,7 @@ pub(super) struct Cut {
     source: Arc<Source>,
     split: Split,
     /// Once a slot has come to it.
-    segment: OnceLock<Option<Arc<Segment>>>,
+    segment: OnceLock<Result<Arc<Segment>, BlobHash>>,
 }
 
 impl Cut {
@@ -90,15 +90,14 @@ impl Cut {
         let read = || {
             let bytes = match &*self.source {
                 Source::Bytes(bytes) => bytes.clone(),
-                Source::Part(part, buffers) => part.read(buffers).ok().flatten()?,
+                Source::Part(part, buffers) => {
+                    let read = part.read(buffers).ok().flatten();
+                    read.ok_or(part.hash)?
+                }
             };
-            Some(Arc::new(Segment::new(bytes, self.split)))
+            Ok(Arc::new(Segment::new(bytes, self.split)))
         };
-        let segment = self.segment.get_or_init(read);
-        segment.clone().ok_or_else(|| match &*self.source {
-            Source::Bytes(_) => unreachable!("what is in memory need not be read"),
-            Source::Part(part, _) => part.hash,
-        })
+        self.segment.get_or_init(read).clone()
     }
 }
 

@@ -133,10 +133,10 @@ impl Worker<'_> {
             }
             task => task,
         };
-        let mut guest = self.instance(program)?;
-        if !matches!(task, Task::Open) {
-            self.open(&mut guest)?;
-        }
+        let mut guest = match task {
+            Task::Open => self.instance(program)?,
+            _ => self.opened(program)?,
+        };
         let bytes = match task {
             Task::Open => self.guarded(|| guest.open(&self.piece.job.params))?,
             Task::Run {
@@ -167,8 +167,10 @@ impl Worker<'_> {
         })
     }
 
-    fn open(&self, guest: &mut Guest) -> Result<(), Stop> {
-        self.guarded(|| guest.open(&self.piece.job.params).map(drop))
+    fn opened(&self, program: &Program) -> Result<Guest, Stop> {
+        let mut guest = self.instance(program)?;
+        self.guarded(|| guest.open(&self.piece.job.params).map(drop))?;
+        Ok(guest)
     }
 
     /// Carries out all merges but the last, each in an instance of its own; the last.
@@ -180,8 +182,7 @@ impl Worker<'_> {
     ) -> Result<Task, Stop> {
         let (mut left, mut right) = (left.clone(), right.clone());
         for beside in above {
-            let mut guest = self.instance(program)?;
-            self.open(&mut guest)?;
+            let mut guest = self.opened(program)?;
             let so_far = self.guarded(|| guest.merge(&left, &right))?;
             let so_far = Bytes::copy_from_slice(so_far);
             (left, right) = beside.clone().around(so_far);

@@ -66,25 +66,11 @@ impl Lab {
         if let Some(next) = machine.queue.front() {
             machine.until += self.job.tree.len(next.node) * machine.task_us;
         }
-        let Event::Partial {
-            worker,
-            lease,
-            node,
-            partial,
-            len,
-            ..
-        } = self.rig.partial(done, done.node)
-        else {
-            unreachable!("a partial");
-        };
-        let actions = self.rig.handle(Event::Partial {
-            worker,
-            lease,
-            node,
-            partial,
-            len,
-            busy_us: took,
-        });
+        let mut partial = self.rig.partial(done, done.node);
+        if let Event::Partial { busy_us, .. } = &mut partial {
+            *busy_us = took;
+        }
+        let actions = self.rig.handle(partial);
         self.take(&actions);
         true
     }

@@ -238,9 +238,7 @@ impl Session {
             }
             Input::SlotUnread { slot, ticket, hash } => {
                 self.unread(hash);
-                if let Some((at, run)) = self.end_run(slot, ticket) {
-                    self.run_again(at, run.doing);
-                }
+                self.take_report(Input::SlotLost { slot, ticket });
             }
             Input::SlotCrashed {
                 slot,

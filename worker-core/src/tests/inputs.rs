@@ -288,13 +288,19 @@ fn a_revoked_lease_is_returned_unless_it_has_begun() {
     assert_eq!(world.coordinator.handed.len(), 1);
 }
 
-#[test]
-fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
+/// A driver that can read blobs itself, and has been granted all tasks.
+fn fetching() -> World {
     let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
     let mut world = World::set_up(coordinator, Session::fetching);
     let root = world.coordinator.tree.root().unwrap();
     world.coordinator.grant(root);
     world.deliver_all();
+    world
+}
+
+#[test]
+fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
+    let mut world = fetching();
     let sought = std::mem::take(&mut world.sought);
     assert_eq!(sought.len(), 2 + 8, "module, file, all segments");
     assert_eq!(world.coordinator.needed, []);
@@ -319,7 +325,8 @@ fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
 }
 
 /// Segments lie where slots read them; the driver has put them.
-fn found_where_it_lies(world: &mut World) -> Vec<BlobHash> {
+fn reading_where_it_lies() -> World {
+    let mut world = fetching();
     let sought = std::mem::take(&mut world.sought);
     for hash in &sought[2..] {
         let bytes = world.coordinator.store[hash].clone();
@@ -332,17 +339,12 @@ fn found_where_it_lies(world: &mut World) -> Vec<BlobHash> {
         world.handle(Input::Fetched { hash: *hash, found });
     }
     world.load_all();
-    sought
+    world
 }
 
 #[test]
 fn slots_read_segments_where_they_lie() {
-    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
-    let mut world = World::set_up(coordinator, Session::fetching);
-    let root = world.coordinator.tree.root().unwrap();
-    world.coordinator.grant(root);
-    world.deliver_all();
-    found_where_it_lies(&mut world);
+    let mut world = reading_where_it_lies();
     world.run_dry();
     assert_eq!(world.coordinator.needed, []);
     assert_eq!(world.coordinator.handed.len(), 1);
@@ -351,12 +353,7 @@ fn slots_read_segments_where_they_lie() {
 
 #[test]
 fn a_segment_that_is_not_what_it_was_is_asked_for_and_its_work_run_again() {
-    let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
-    let mut world = World::set_up(coordinator, Session::fetching);
-    let root = world.coordinator.tree.root().unwrap();
-    world.coordinator.grant(root);
-    world.deliver_all();
-    found_where_it_lies(&mut world);
+    let mut world = reading_where_it_lies();
     let given = world.slots.remove(&0).expect("it runs");
     let Work::Run { segments, .. } = &given.work else {
         panic!("not a run");
