@@ -29,8 +29,9 @@ pub struct Config {
     /// The most leases a worker holds. It takes so many only where they cover no
     /// more than two round trips: where blocks take microseconds.
     pub max_depth: usize,
-    /// Input bytes of one block, unless a single task has more. Its worker keeps
-    /// them until the block is done, and begins with the first that come.
+    /// Input bytes of one block, unless a single task has more, or its worker little
+    /// memory: that keeps them until the block is done, and begins with the first that
+    /// come.
     pub block_input_bytes: u64,
     /// Input bytes that a slot's first block may have, as long as that is a few
     /// tasks: to bring them takes longer than to compute them.
@@ -92,7 +93,7 @@ impl Default for Config {
             growth: 16,
             round_trip_us: 20_000,
             max_depth: 512,
-            block_input_bytes: 64 << 20,
+            block_input_bytes: 256 << 20,
             first_input_bytes: 4 << 20,
             block_output_bytes: 16 << 20,
             window_bytes: 64 << 20,

@@ -6,7 +6,7 @@ use crate::fairness::stride;
 use crate::jobs::Job;
 use crate::leases::Lease;
 use crate::scheduler::Scheduler;
-use crate::sizing::{ALONE, Situation, block_tasks, duration_us, target_us};
+use crate::sizing::{ALONE, Situation, block_tasks, duration_us, most_input, target_us};
 use crate::workers::{Load, Worker};
 use manyhands_protocol::{JobId, Node, WorkerId};
 use std::collections::BTreeSet;
@@ -143,7 +143,8 @@ impl<P> Scheduler<P> {
         // Where blocks take microseconds a round trip is mostly waiting behind others:
         // as much is queued as one block takes at least where that is chosen.
         let enough = (2 * worker.round_trip).max(least_us) as f64;
-        queued < enough && input < self.config.block_input_bytes.saturating_mul(2)
+        let most_input = most_input(&self.config, worker.capacity.memory);
+        queued < enough && input < most_input.saturating_mul(2)
     }
 
     /// What a worker has to do, by job, each with the slots that it can give it.

@@ -95,6 +95,10 @@ pub(crate) fn target_us(config: &Config, engine: EngineKind) -> u64 {
 /// Near the end a block may be so many times shorter than its partial is worth.
 const LAST_BLOCKS: u64 = 64;
 
+/// A block's input is at most such a part of its worker's memory, of which a part
+/// that is some times larger keeps inputs.
+const MEMORY_PARTS: u64 = 32;
+
 /// A worker with such a share of a job's speed shares its end with nobody.
 pub(crate) const ALONE: f64 = 0.99;
 
@@ -161,12 +165,17 @@ fn first_tasks(config: &Config, spec: &JobSpec) -> u64 {
 }
 
 fn by_bytes(config: &Config, spec: &JobSpec, at: &Situation) -> u64 {
-    let input = config.block_input_bytes.min(at.memory / 8);
+    let input = most_input(config, at.memory);
     let by_input = input.checked_div(spec.bytes_per_task);
     let by_output = config.block_output_bytes.checked_div(at.output_per_task);
     by_input
         .unwrap_or(u64::MAX)
         .min(by_output.unwrap_or(u64::MAX))
+}
+
+/// Input bytes of one block of a worker that has so much memory.
+pub(crate) fn most_input(config: &Config, memory: u64) -> u64 {
+    config.block_input_bytes.min(memory / MEMORY_PARTS)
 }
 
 /// How long `tasks` take a worker of this rate, in microseconds: fewer tasks
@@ -329,7 +338,9 @@ mod tests {
         at.free = 1 << 40;
         let mut bounded = spec(1);
         bounded.bytes_per_task = 1 << 20;
-        assert_eq!(block_tasks(&config, &bounded, &at), 64);
+        assert_eq!(block_tasks(&config, &bounded, &at), 32, "a part of 1 GiB");
+        at.memory = 1 << 40;
+        assert_eq!(block_tasks(&config, &bounded, &at), 256);
         bounded.bytes_per_task = 1 << 40;
         assert_eq!(block_tasks(&config, &bounded, &at), 1);
         bounded.bytes_per_task = 0;

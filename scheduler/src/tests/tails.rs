@@ -220,14 +220,14 @@ fn input_bytes_bound_blocks() {
     for _ in 0..50 {
         let next = queue.pop_front().unwrap();
         assert!(
-            next.node.level() <= 4,
-            "{:?} has more than 64 MiB",
+            next.node.level() <= 3,
+            "{:?} has more than a part of 1 GiB",
             next.node
         );
         rig.pass(10);
         queue.extend(grants(&rig.answer(next)));
         let held: u64 = queue.iter().map(|held| 4 << held.node.level()).sum();
-        assert!(held <= 192, "{held} MiB of inputs wait");
+        assert!(held <= 96, "{held} MiB of inputs wait");
     }
-    assert_eq!(queue[0].node.level(), node(4, 0).level());
+    assert_eq!(queue[0].node.level(), node(3, 0).level());
 }
