@@ -131,10 +131,7 @@ impl Core {
         let bytes = (left.len() + right.len()) as u64;
         let large = (self.config.lease_merges_from..=MOST_BYTES).contains(&bytes);
         assert!(!large || above.is_empty(), "what is large goes to workers");
-        // The last one is awaited by nothing but `finish`, which is done here: the way to
-        // a worker and back would only make the job longer.
-        let last = self.jobs[&job].tree.root() == Some(node);
-        match (large && !last).then(|| self.merger(job)).flatten() {
+        match large.then(|| self.merger(job)).flatten() {
             Some((worker, connection)) => {
                 let lease = self.scheduler.reserve_lease();
                 self.ask_to_merge(worker, (lease, job, node), &left, &right);

@@ -29,9 +29,9 @@ pub struct Config {
     /// The most leases a worker holds. It takes so many only where they cover no
     /// more than two round trips: where blocks take microseconds.
     pub max_depth: usize,
-    /// Input bytes of one block, unless a single task has more, or its worker little
-    /// memory: that keeps them until the block is done, and begins with the first that
-    /// come.
+    /// Input bytes of one block, unless a single task has more: fewer where the worker
+    /// has little memory. It keeps them until the block is done, and begins with the
+    /// first that come.
     pub block_input_bytes: u64,
     /// Input bytes that a slot's first block may have, as long as that is a few
     /// tasks: to bring them takes longer than to compute them.

@@ -95,8 +95,8 @@ pub(crate) fn target_us(config: &Config, engine: EngineKind) -> u64 {
 /// Near the end a block may be so many times shorter than its partial is worth.
 const LAST_BLOCKS: u64 = 64;
 
-/// A block's input is at most such a part of its worker's memory, of which a part
-/// that is some times larger keeps inputs.
+/// A block's input is at most such a part of its worker's memory. No more than three
+/// of them wait, and a native worker keeps inputs in an eighth of it.
 const MEMORY_PARTS: u64 = 32;
 
 /// A worker with such a share of a job's speed shares its end with nobody.

@@ -105,15 +105,6 @@ fn a_worker_merges_what_is_large() {
 }
 
 #[test]
-fn the_last_merge_is_done_where_its_outcome_is_finished() {
-    let (mut rig, worker, grants) = busy(2);
-    rig.hands_in(worker, grants[0].names(), LEFT, WORTH);
-    rig.hands_in(worker, grants[1].names(), RIGHT, WORTH);
-    assert!(asked(&mut rig, worker).0.is_none());
-    assert_eq!(merges_here(&mut rig), here());
-}
-
-#[test]
 fn what_is_small_is_merged_here() {
     let (mut rig, worker, grants) = busy(1000);
     rig.hands_in(worker, grants[0].names(), b"l", WORTH);

@@ -221,7 +221,7 @@ fn input_bytes_bound_blocks() {
         let next = queue.pop_front().unwrap();
         assert!(
             next.node.level() <= 3,
-            "{:?} has more than a part of 1 GiB",
+            "{:?} has more than 32 MiB",
             next.node
         );
         rig.pass(10);
