@@ -5,7 +5,7 @@
 //! - [`reference`](mod@reference): the plainest way to a job's result, to compare with.
 //! - [`child`]: the process that runs guests on its threads under a time limit.
 //! - [`sealed`], [`part`]: memory and parts of files that a child is given instead of a copy.
-//! - [`open_files`]: the limit that sealed memory counts against.
+//! - [`open_files`]: the limit that sealed memory and parts of files count against.
 //! - [`compute`]: the parent's handle on that process, which it replaces when it dies.
 //!
 //! A coordinator or a worker calls no guest in its own process: it spawns a

@@ -2,6 +2,7 @@
 //! between the processes. A file may change, so that whoever reads it compares what
 //! is there with the hash that it is known by.
 
+use crate::open_files::Counted;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -24,13 +25,16 @@ pub struct Part {
     pub(crate) file: Arc<File>,
     pub(crate) offset: u64,
     pub(crate) len: u64,
+    /// A child has the file once more for each part.
+    _counted: Arc<Counted>,
 }
 
 impl Part {
     /// `len` bytes of a file from `offset` on.
     ///
     /// # Errors
-    /// Where a child cannot be given files, or when the file is shorter.
+    /// Where a child cannot be given files, when the file is shorter, or when half of
+    /// the files that this process may have open are [counted](crate::open_files).
     pub fn new(file: Arc<File>, offset: u64, len: u64) -> io::Result<Self> {
         if !cfg!(target_os = "linux") {
             return Err(io::ErrorKind::Unsupported.into());
@@ -39,6 +43,11 @@ impl Part {
         if end.is_none_or(|end| end > file.metadata().map_or(0, |data| data.len())) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(Self { file, offset, len })
+        Ok(Self {
+            file,
+            offset,
+            len,
+            _counted: Arc::new(Counted::new()?),
+        })
     }
 }

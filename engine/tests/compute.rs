@@ -275,6 +275,50 @@ async fn a_file_that_has_other_bytes_is_told_of_and_its_piece_run_again() {
     assert_eq!(compute.call(JOB, work()).await.unwrap(), length[..]);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_child_that_may_have_few_files_open_reads_parts_at_once() {
+    let few = Config {
+        program: "/bin/sh".into(),
+        args: vec![
+            "-c".into(),
+            r#"ulimit -n 24; exec "$0""#.into(),
+            config(1, None).program.into(),
+        ],
+        ..config(1, None)
+    };
+    let (compute, mut events) = Compute::spawn(few).expect("the shell starts");
+    compute.load(JOB, spec(&lengths_of_inputs(), MINUTE));
+    let lines: Vec<String> = (1..=100).map(|len| "x".repeat(len) + "\n").collect();
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    (&*file).write_all(lines.concat().as_bytes()).unwrap();
+    let part = |offset, len| Part::new(Arc::clone(&file), offset, len).unwrap();
+    let (mut offset, mut segments) = (0, Vec::new());
+    for (task, line) in (0..).zip(&lines) {
+        let (hash, len) = (BlobHash::of(line.as_bytes()), line.len() as u64);
+        compute.share_segment(hash, part(offset, len));
+        segments.push((task, hash));
+        offset += len;
+    }
+    let work = |tasks, segments| Work::Run {
+        tasks,
+        single_step: false,
+        segments,
+    };
+    let lengths: Vec<u8> = (2..=101_u64).flat_map(u64::to_le_bytes).collect();
+    let came = compute.call(JOB, work(0..100, segments)).await;
+    assert_eq!(came.unwrap(), lengths);
+    let hash = BlobHash::of(b"not there\n");
+    compute.share_segment(hash, part(0, 10));
+    compute.submit(0, 7, JOB, work(0..1, vec![(0, hash)]));
+    let unread = Event::Unread {
+        slot: 0,
+        piece: 7,
+        hash,
+    };
+    assert_eq!(next(&mut events).await, unread);
+}
+
 #[tokio::test]
 async fn failures_name_their_kind_and_in_single_steps_the_task() {
     let cases = [

@@ -1,7 +1,9 @@
 //! Input segments as the parent has given them. What is memory already is only cut;
 //! a part of a file is read by the slot that comes to it first, and let go with the
-//! last piece that needs it, so that a child holds what it works on and no more.
+//! last piece that needs it, so that a child holds what it works on and no more. Where
+//! too many files are open already it is read at once.
 
+use crate::open_files::Counted;
 use crate::runtime::Segment;
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, BlobHasher, Split};
@@ -24,8 +26,9 @@ pub(super) struct Part {
 }
 
 enum Source {
-    Bytes(Bytes),
-    Part(Part, Arc<Buffers>),
+    /// In memory, or not to be had: then its hash.
+    Read(Result<Bytes, BlobHash>),
+    Part(Part, Counted, Arc<Buffers>),
 }
 
 /// A segment, and how it is cut by the jobs that read it.
@@ -38,11 +41,14 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn bytes(bytes: Bytes) -> Self {
-        Self::new(Source::Bytes(bytes))
+        Self::new(Source::Read(Ok(bytes)))
     }
 
     pub(super) fn part(part: Part, buffers: &Arc<Buffers>) -> Self {
-        Self::new(Source::Part(part, Arc::clone(buffers)))
+        Self::new(match Counted::new() {
+            Ok(counted) => Source::Part(part, counted, Arc::clone(buffers)),
+            Err(_) => Source::Read(part.bytes(buffers)),
+        })
     }
 
     fn new(source: Source) -> Self {
@@ -66,7 +72,7 @@ impl Held {
             segment: OnceLock::new(),
         });
         self.cut.push((split, Arc::downgrade(&cut)));
-        if matches!(*self.source, Source::Bytes(_)) {
+        if matches!(*self.source, Source::Read(_)) {
             self.kept.push(Arc::clone(&cut));
         }
         cut
@@ -89,12 +95,9 @@ impl Cut {
     pub(super) fn segment(&self) -> Result<Arc<Segment>, BlobHash> {
         let read = || {
             let bytes = match &*self.source {
-                Source::Bytes(bytes) => bytes.clone(),
-                Source::Part(part, buffers) => {
-                    let read = part.read(buffers).ok().flatten();
-                    read.ok_or(part.hash)?
-                }
-            };
+                Source::Read(read) => read.clone(),
+                Source::Part(part, _, buffers) => part.bytes(buffers),
+            }?;
             Ok(Arc::new(Segment::new(bytes, self.split)))
         };
         self.segment.get_or_init(read).clone()
@@ -102,6 +105,11 @@ impl Cut {
 }
 
 impl Part {
+    /// What is there; if that is not what was hashed, the hash.
+    fn bytes(&self, buffers: &Arc<Buffers>) -> Result<Bytes, BlobHash> {
+        self.read(buffers).ok().flatten().ok_or(self.hash)
+    }
+
     /// What is there, if that is what was hashed.
     fn read(&self, buffers: &Arc<Buffers>) -> io::Result<Option<Bytes>> {
         let len = usize::try_from(self.len).map_err(io::Error::other)?;

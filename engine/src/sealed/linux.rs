@@ -2,47 +2,20 @@
 //! change, mapped where it is read. Writing through the file and not through a
 //! mapping costs no page fault.
 
+use crate::open_files::Counted;
 use bytes::Bytes;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use rustix::process::{Resource, getrlimit};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// With these nothing changes any more: neither bytes nor length, nor the seals.
 const SEALS: SealFlags = SealFlags::WRITE
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
     .union(SealFlags::SEAL);
-
-/// How many such files this process has.
-static OPEN: AtomicU64 = AtomicU64::new(0);
-
-/// One of the files that may be open.
-#[derive(Debug)]
-struct Counted;
-
-impl Counted {
-    fn new() -> io::Result<Self> {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let counted = Self;
-        if OPEN.fetch_add(1, Ordering::Relaxed) >= limit / 2 {
-            return Err(io::Error::other(format!(
-                "half of the {limit} files that this process may have open are sealed memory"
-            )));
-        }
-        Ok(counted)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Growing {

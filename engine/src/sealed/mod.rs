@@ -40,7 +40,7 @@ impl Growing {
     ///
     /// # Errors
     /// Where there is no such memory, or when half of the files that this process
-    /// may have open are sealed memory: each is one.
+    /// may have open are [counted](crate::open_files): each is one.
     pub fn new() -> io::Result<Self> {
         system::Growing::new().map(Self)
     }
