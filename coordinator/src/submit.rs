@@ -161,7 +161,9 @@ impl Preparing<'_> {
                 None => Ok(None),
             }
         };
-        let (opened, cutting) = tokio::try_join!(self.open(), cutting)?;
+        // Both to their end: a cutting goes on though nobody waits for it.
+        let (opened, cutting) = tokio::join!(self.open(), cutting);
+        let (opened, cutting) = (opened?, cutting?);
         let tasks = match &cutting {
             Some(cutting) => cutting.tasks(),
             None => opened.tasks.ok_or_else(|| {

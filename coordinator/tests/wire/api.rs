@@ -72,6 +72,18 @@ async fn bad_parameters_are_refused_in_the_guests_words() {
 }
 
 #[tokio::test]
+async fn parameters_are_refused_before_inputs_that_cannot_be_read() {
+    let running = start().await;
+    let module = running.client.upload_module(guests::over_records()).await;
+    let mut wanted = submission(module.unwrap().hash);
+    wanted.params = json!([1, 2]);
+    let missing = vec![("a.txt".into(), running.folder().join("a.txt"))];
+    let refused = running.submit_in_place(wanted, missing).await.unwrap_err();
+    assert_eq!(refused.to_string(), "params must be an object");
+    running.close().await;
+}
+
+#[tokio::test]
 async fn bad_submissions() {
     let running = start().await;
     let plain = running
