@@ -202,7 +202,7 @@ impl Blobs {
         Some(bytes.clone())
     }
 
-    /// The bytes of a blob that is here.
+    /// The bytes of a blob, if they are here.
     pub(crate) fn get(&self, hash: BlobHash) -> Option<Bytes> {
         match &self.entries.get(&hash)?.state {
             State::Here(bytes) => Some(bytes.clone()),
@@ -285,14 +285,17 @@ impl Blobs {
     }
 
     /// A blob that slots were to read where it lies is not what it was: the coordinator
-    /// is asked for it. Whether the driver is to drop it.
+    /// is asked for it, if it was not for the sake of its bytes. Whether the driver is
+    /// to drop it.
     pub(crate) fn unread(&mut self, hash: BlobHash) -> bool {
-        let entry = self.entries.get_mut(&hash);
-        let Some(entry) = entry.filter(|entry| matches!(entry.state, State::There)) else {
+        let Some(entry) = self.entries.get_mut(&hash).filter(|entry| entry.put) else {
             return false;
         };
-        (entry.far, entry.put, entry.state) = (true, false, State::Wanted);
-        self.wanted.push_front(hash);
+        entry.put = false;
+        if matches!(entry.state, State::There | State::Gone) {
+            (entry.far, entry.state) = (true, State::Wanted);
+            self.wanted.push_front(hash);
+        }
         true
     }
 

@@ -388,10 +388,14 @@ impl Lease {
         self.pending.append(&mut pieces);
     }
 
-    /// This is to be run while nothing else runs.
+    /// This is to be run while nothing else runs; like others, where its inputs have to
+    /// be waited for.
     pub(crate) fn run_alone(&mut self, doing: Doing) {
         match doing {
             Doing::Piece(_) if self.stopping => self.incomplete = true,
+            Doing::Piece(piece) if !self.has_inputs(&self.tree.range(piece.node)) => {
+                self.run_next([piece]);
+            }
             Doing::Merge(merge) if self.stopping => {
                 self.keep_apart(merge.node, merge.left, merge.right);
             }

@@ -242,6 +242,38 @@ fn bytes_of_what_slots_read_are_asked_for() {
 }
 
 #[test]
+fn what_is_not_what_it_was_is_dropped_though_its_bytes_come_anyway() {
+    let hash = BlobHash::of(b"both");
+    let read_and_needed = || {
+        let mut blobs = Blobs::new(0);
+        blobs.seek();
+        blobs.pin(hash, 4);
+        blobs.ask(NOW);
+        assert_eq!(blobs.found(NOW, hash, Found::Put), Arrival::Whole);
+        blobs.pin_bytes(hash, 4);
+        assert_eq!(blobs.ask(NOW), [hash]);
+        blobs
+    };
+    // They are on their way.
+    let mut blobs = read_and_needed();
+    assert!(blobs.unread(hash));
+    assert_eq!(blobs.ask(NOW), [], "asked for once");
+    assert_eq!(deliver(&mut blobs, b"both"), Ok(Arrival::Whole));
+    assert_eq!(blobs.put(hash).unwrap(), "both");
+    // They are here.
+    let mut blobs = read_and_needed();
+    assert_eq!(deliver(&mut blobs, b"both"), Ok(Arrival::Whole));
+    assert!(blobs.unread(hash));
+    assert!(!blobs.unread(hash), "once");
+    assert_eq!(blobs.put(hash).unwrap(), "both");
+    // They could not be had.
+    let mut blobs = read_and_needed();
+    assert_eq!(blobs.gone(hash), Ok(()));
+    assert!(blobs.unread(hash));
+    assert_eq!(blobs.ask(NOW), [hash], "needed again");
+}
+
+#[test]
 fn what_is_not_what_it_was_comes_from_the_coordinator() {
     let mut blobs = Blobs::new(0);
     blobs.seek();

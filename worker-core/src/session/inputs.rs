@@ -64,8 +64,11 @@ impl Session {
 
     /// A blob that slots were to read where it lies is not what it was.
     pub(super) fn unread(&mut self, hash: BlobHash) {
-        if self.blobs.unread(hash) {
-            self.outputs.push_back(Output::DropBlob { hash });
+        if !self.blobs.unread(hash) {
+            return;
+        }
+        self.outputs.push_back(Output::DropBlob { hash });
+        if self.blobs.get(hash).is_none() {
             for lease in &mut self.leases {
                 lease.lacks(hash);
             }

@@ -5,8 +5,8 @@ use super::world::World;
 use crate::blobs::CREDIT;
 use crate::{Found, Input, Room, Rooms, Session, Work};
 use bytes::Bytes;
-use manyhands_protocol::message::{MergeMode, ToCoordinator, ToWorker};
-use manyhands_protocol::{BlobHash, FailureKind, Node, codec};
+use manyhands_protocol::message::{JobHeader, MergeMode, ToCoordinator, ToWorker};
+use manyhands_protocol::{BlobHash, FailureKind, JobId, Node, codec};
 
 /// Four files of a line each, so that a segment is a task.
 fn files(len: usize) -> Vec<String> {
@@ -289,9 +289,9 @@ fn a_revoked_lease_is_returned_unless_it_has_begun() {
 }
 
 /// A driver that can read blobs itself, and has been granted all tasks.
-fn fetching() -> World {
+fn fetching(slots: u16) -> World {
     let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
-    let mut world = World::set_up(coordinator, Session::fetching);
+    let mut world = World::set_up(slots, coordinator, Session::fetching);
     let root = world.coordinator.tree.root().unwrap();
     world.coordinator.grant(root);
     world.deliver_all();
@@ -300,7 +300,7 @@ fn fetching() -> World {
 
 #[test]
 fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
-    let mut world = fetching();
+    let mut world = fetching(1);
     let sought = std::mem::take(&mut world.sought);
     assert_eq!(sought.len(), 2 + 8, "module, file, all segments");
     assert_eq!(world.coordinator.needed, []);
@@ -325,8 +325,8 @@ fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
 }
 
 /// Segments lie where slots read them; the driver has put them.
-fn reading_where_it_lies() -> World {
-    let mut world = fetching();
+fn reading_where_it_lies(slots: u16) -> World {
+    let mut world = fetching(slots);
     let sought = std::mem::take(&mut world.sought);
     for hash in &sought[2..] {
         let bytes = world.coordinator.store[hash].clone();
@@ -344,7 +344,7 @@ fn reading_where_it_lies() -> World {
 
 #[test]
 fn slots_read_segments_where_they_lie() {
-    let mut world = reading_where_it_lies();
+    let mut world = reading_where_it_lies(1);
     world.run_dry();
     assert_eq!(world.coordinator.needed, []);
     assert_eq!(world.coordinator.handed.len(), 1);
@@ -353,20 +353,111 @@ fn slots_read_segments_where_they_lie() {
 
 #[test]
 fn a_segment_that_is_not_what_it_was_is_asked_for_and_its_work_run_again() {
-    let mut world = reading_where_it_lies();
-    let given = world.slots.remove(&0).expect("it runs");
-    let Work::Run { segments, .. } = &given.work else {
-        panic!("not a run");
-    };
-    let hash = segments[0].hash;
+    let mut world = reading_where_it_lies(1);
+    let hash = first_segment(&world);
     world.coordinator.serves = false;
-    world.handle(Input::SlotUnread {
-        slot: 0,
-        ticket: given.ticket,
-        hash,
-    });
+    cannot_read(&mut world, hash);
     assert!(!world.put.contains_key(&hash), "dropped");
     assert_eq!(world.coordinator.needed, [hash]);
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 0, "it is waited for");
+    world.coordinator.serve(hash);
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 1);
+    assert!(world.put.is_empty());
+}
+
+/// A driver that reads segments where they lie, of which the first is the module of
+/// another job too, and has other bytes by now. Its hash.
+fn reading_a_module_that_changed(serves: bool) -> (World, BlobHash) {
+    let mut world = reading_where_it_lies(1);
+    let hash = first_segment(&world);
+    world
+        .put
+        .insert(hash, Bytes::from_static(b"other bytes than"));
+    world.coordinator.serves = serves;
+    let header = JobHeader {
+        job: JobId(6),
+        module: hash,
+        module_len: 16,
+        ..world.coordinator.header.clone()
+    };
+    world.tell(&ToWorker::Job(header));
+    world.deliver_all();
+    world.load_all();
+    assert_eq!(world.coordinator.needed[0], hash, "its bytes are needed");
+    (world, hash)
+}
+
+fn first_segment(world: &World) -> BlobHash {
+    let Work::Run { segments, .. } = &world.slots[&0].work else {
+        panic!("not a run");
+    };
+    segments[0].hash
+}
+
+fn cannot_read(world: &mut World, hash: BlobHash) {
+    let given = world.slots.remove(&0).expect("it runs");
+    let ticket = given.ticket;
+    world.handle(Input::SlotUnread {
+        slot: 0,
+        ticket,
+        hash,
+    });
+}
+
+#[test]
+fn a_segment_that_came_meanwhile_stands_in_for_what_it_was() {
+    let (mut world, hash) = reading_a_module_that_changed(true);
+    cannot_read(&mut world, hash);
+    assert_eq!(world.put[&hash], world.coordinator.store[&hash]);
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 1);
+    assert!(world.put.is_empty());
+}
+
+#[test]
+fn a_segment_that_is_on_its_way_is_waited_for() {
+    let (mut world, hash) = reading_a_module_that_changed(false);
+    cannot_read(&mut world, hash);
+    assert!(!world.put.contains_key(&hash), "dropped");
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 0, "it is waited for");
+    let needed = std::mem::take(&mut world.coordinator.needed);
+    assert_eq!(needed.iter().filter(|needed| **needed == hash).count(), 1);
+    for hash in needed {
+        world.coordinator.serve(hash);
+    }
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 1);
+    assert!(world.put.is_empty());
+}
+
+#[test]
+fn a_segment_that_cannot_be_had_any_more_fails_its_tasks() {
+    let (mut world, hash) = reading_a_module_that_changed(false);
+    world.coordinator.store.remove(&hash);
+    world.coordinator.serve(hash);
+    world.deliver_all();
+    world.coordinator.serves = true;
+    cannot_read(&mut world, hash);
+    world.run_dry();
+    let failed: Vec<Node> = world.coordinator.failed.keys().copied().collect();
+    assert!(failed[0].contains(Node::leaf(0)), "{failed:?}");
+    assert_eq!(world.disconnects, []);
+}
+
+#[test]
+fn what_died_beside_a_segment_that_is_asked_for_waits_for_it() {
+    let mut world = reading_where_it_lies(2);
+    let Work::Run { segments, .. } = &world.slots[&1].work else {
+        panic!("not a run");
+    };
+    // The first slot came to it too.
+    let hash = segments[0].hash;
+    world.coordinator.serves = false;
+    cannot_read(&mut world, hash);
+    world.crash();
     world.run_dry();
     assert_eq!(world.coordinator.handed.len(), 0, "it is waited for");
     world.coordinator.serve(hash);
@@ -399,7 +490,7 @@ impl Room for Marked {
 fn blobs_gather_where_the_driver_says() {
     let coordinator = Coordinator::new(4, MergeMode::Concat);
     let marking = |session: Session| session.gathering_in(Box::new(Marked(Vec::new())));
-    let mut world = World::set_up(coordinator, marking);
+    let mut world = World::set_up(1, coordinator, marking);
     let root = world.coordinator.tree.root().unwrap();
     world.coordinator.grant(root);
     world.unchecked = true;

@@ -118,10 +118,14 @@ impl World {
         world
     }
 
-    /// Welcomed, with a session of one slot that was set up in another way.
-    pub(super) fn set_up(coordinator: Coordinator, set_up: fn(Session) -> Session) -> Self {
-        let mut world = Self::new(1, coordinator);
-        world.session = set_up(Session::new(config(1), Micros(0)));
+    /// Welcomed, with a session that was set up in another way.
+    pub(super) fn set_up(
+        slots: u16,
+        coordinator: Coordinator,
+        set_up: fn(Session) -> Session,
+    ) -> Self {
+        let mut world = Self::new(slots, coordinator);
+        world.session = set_up(Session::new(config(slots), Micros(0)));
         world.connecting = false;
         world.drain_outputs();
         world.connect();
