@@ -74,8 +74,8 @@ impl Session {
         (merge_us > 0.0).then_some(merge_us)
     }
 
-    /// What the lease's next piece takes, if it is one task: others are cut to take
-    /// longer than a slot is given work ahead for.
+    /// What the lease's next piece takes, if it is one task. Others wait for an idle
+    /// slot: how large they are is found as late as possible.
     fn piece_us(&self, at: usize) -> Option<f64> {
         let lease = &self.leases[at];
         let piece = lease.pending.last().filter(|piece| !piece.suspect)?;
