@@ -7,7 +7,7 @@ use bytes::Bytes;
 use manyhands_engine::part as engine;
 use manyhands_protocol::BlobHash;
 use std::fmt::Debug;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -121,13 +121,29 @@ impl Reader {
     }
 
     fn open(&mut self, path: &Arc<Path>) -> io::Result<Arc<File>> {
-        if let Some((_, file)) = self.open.as_ref().filter(|(open, _)| open == path) {
+        if let Some((open, file)) = &self.open
+            && open == path
+            && same(&file.metadata()?, &fs::metadata(path)?)
+        {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(File::open(path)?);
         self.open = Some((Arc::clone(path), Arc::clone(&file)));
         Ok(file)
     }
+}
+
+/// Whether both are of one file: another may have been renamed to its place.
+#[cfg(unix)]
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// It is not known here: bytes that are others are asked of the coordinator.
+#[cfg(not(unix))]
+fn same(_one: &Metadata, _other: &Metadata) -> bool {
+    true
 }
 
 /// The part's bytes as they are now.
@@ -144,7 +160,6 @@ fn read(mut file: &File, part: &Part) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::path::PathBuf;
 
     /// Says that all but one blob lie there.
@@ -192,6 +207,20 @@ mod tests {
             fetcher.fetch(hash, len);
             assert!(matches!(fetcher.next().await.1, At::Nowhere));
         }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_took_the_place_of_another_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut fetcher, path) = fetcher(folder.path(), b"many hands");
+        fetcher.fetch(BlobHash::of(b"many hands"), 10);
+        assert!(matches!(fetcher.next().await.1, At::Memory(bytes) if bytes == "many hands"));
+        let other = folder.path().join("other");
+        fs::write(&other, b"beforelight work").unwrap();
+        fs::rename(other, path).unwrap();
+        fetcher.fetch(BlobHash::of(b"light work"), 10);
+        assert!(matches!(fetcher.next().await.1, At::Memory(bytes) if bytes == "light work"));
     }
 
     #[tokio::test]
