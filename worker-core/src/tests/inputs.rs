@@ -354,24 +354,19 @@ fn slots_read_segments_where_they_lie() {
 #[test]
 fn a_segment_that_is_not_what_it_was_is_asked_for_and_its_work_run_again() {
     let mut world = reading_where_it_lies(1);
-    let hash = first_segment(&world);
+    let hash = first_segment(&world, 0);
     world.coordinator.serves = false;
     cannot_read(&mut world, hash);
     assert!(!world.put.contains_key(&hash), "dropped");
     assert_eq!(world.coordinator.needed, [hash]);
-    world.run_dry();
-    assert_eq!(world.coordinator.handed.len(), 0, "it is waited for");
-    world.coordinator.serve(hash);
-    world.run_dry();
-    assert_eq!(world.coordinator.handed.len(), 1);
-    assert!(world.put.is_empty());
+    assert_waits_for(&mut world, [hash]);
 }
 
 /// A driver that reads segments where they lie, of which the first is the module of
 /// another job too, and has other bytes by now. Its hash.
 fn reading_a_module_that_changed(serves: bool) -> (World, BlobHash) {
     let mut world = reading_where_it_lies(1);
-    let hash = first_segment(&world);
+    let hash = first_segment(&world, 0);
     world
         .put
         .insert(hash, Bytes::from_static(b"other bytes than"));
@@ -389,13 +384,27 @@ fn reading_a_module_that_changed(serves: bool) -> (World, BlobHash) {
     (world, hash)
 }
 
-fn first_segment(world: &World) -> BlobHash {
-    let Work::Run { segments, .. } = &world.slots[&0].work else {
+/// Which segment the slot's piece reads first.
+fn first_segment(world: &World, slot: u16) -> BlobHash {
+    let Work::Run { segments, .. } = &world.slots[&slot].work else {
         panic!("not a run");
     };
     segments[0].hash
 }
 
+/// The lease is handed in once these have come, not before.
+fn assert_waits_for(world: &mut World, blobs: impl IntoIterator<Item = BlobHash>) {
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 0, "it is waited for");
+    for hash in blobs {
+        world.coordinator.serve(hash);
+    }
+    world.run_dry();
+    assert_eq!(world.coordinator.handed.len(), 1);
+    assert!(world.put.is_empty());
+}
+
+/// The first slot says that the segment is not what it was.
 fn cannot_read(world: &mut World, hash: BlobHash) {
     let given = world.slots.remove(&0).expect("it runs");
     let ticket = given.ticket;
@@ -422,15 +431,9 @@ fn a_segment_that_is_on_its_way_is_waited_for() {
     cannot_read(&mut world, hash);
     assert!(!world.put.contains_key(&hash), "dropped");
     world.run_dry();
-    assert_eq!(world.coordinator.handed.len(), 0, "it is waited for");
     let needed = std::mem::take(&mut world.coordinator.needed);
     assert_eq!(needed.iter().filter(|needed| **needed == hash).count(), 1);
-    for hash in needed {
-        world.coordinator.serve(hash);
-    }
-    world.run_dry();
-    assert_eq!(world.coordinator.handed.len(), 1);
-    assert!(world.put.is_empty());
+    assert_waits_for(&mut world, needed);
 }
 
 #[test]
@@ -450,20 +453,12 @@ fn a_segment_that_cannot_be_had_any_more_fails_its_tasks() {
 #[test]
 fn what_died_beside_a_segment_that_is_asked_for_waits_for_it() {
     let mut world = reading_where_it_lies(2);
-    let Work::Run { segments, .. } = &world.slots[&1].work else {
-        panic!("not a run");
-    };
     // The first slot came to it too.
-    let hash = segments[0].hash;
+    let hash = first_segment(&world, 1);
     world.coordinator.serves = false;
     cannot_read(&mut world, hash);
     world.crash();
-    world.run_dry();
-    assert_eq!(world.coordinator.handed.len(), 0, "it is waited for");
-    world.coordinator.serve(hash);
-    world.run_dry();
-    assert_eq!(world.coordinator.handed.len(), 1);
-    assert!(world.put.is_empty());
+    assert_waits_for(&mut world, [hash]);
 }
 
 /// Gives each blob a room that adds a line to it.
