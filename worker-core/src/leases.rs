@@ -299,16 +299,7 @@ impl Lease {
             return;
         }
         self.missing.insert(hash);
-        // What is to run alone does not wait: it is run like others, and again alone
-        // should it die again.
-        let mut pieces = Vec::new();
-        for doing in std::mem::take(&mut self.suspects) {
-            match doing {
-                Doing::Piece(piece) => pieces.push(piece),
-                merge @ Doing::Merge(_) => self.suspects.push_back(merge),
-            }
-        }
-        self.run_next(pieces);
+        self.sort_suspects();
     }
 
     /// Takes what waits for this segment away; gives the nodes.
@@ -388,8 +379,8 @@ impl Lease {
         self.pending.append(&mut pieces);
     }
 
-    /// This is to be run while nothing else runs; like others, where its inputs have to
-    /// be waited for.
+    /// This is to be run while nothing else runs. A piece whose inputs have to be waited
+    /// for is run like others, and again alone should it die again.
     pub(crate) fn run_alone(&mut self, doing: Doing) {
         match doing {
             Doing::Piece(_) if self.stopping => self.incomplete = true,
@@ -417,6 +408,11 @@ impl Lease {
         self.incomplete |= !self.pending.is_empty() || self.halves.is_some();
         self.pending.clear();
         self.halves = None;
+        self.sort_suspects();
+    }
+
+    /// What is to run alone may not, or not yet, since something else changed.
+    fn sort_suspects(&mut self) {
         for doing in std::mem::take(&mut self.suspects) {
             self.run_alone(doing);
         }
