@@ -116,9 +116,10 @@ impl NodeSet {
     }
 
     /// The node to hand out when `wanted` tasks are wanted: it has at most that
-    /// many and lies as far left as it can without being much smaller.
-    pub(crate) fn pick(&self, wanted: u64) -> Option<Node> {
-        let level = wanted.max(1).ilog2().saturating_sub(2) as usize;
+    /// many and lies as far left as it can without having fewer than half of `least`,
+    /// if there is such a one.
+    pub(crate) fn pick(&self, wanted: u64, least: u64) -> Option<Node> {
+        let level = least.max(1).ilog2() as usize;
         let first = self.first()?;
         if usize::from(first.level()) >= level {
             // Nearly always: nodes go out from left to right.
@@ -196,7 +197,7 @@ mod tests {
             let (tree, mut set) = whole(n);
             let mut taken = Vec::new();
             for want in wants {
-                let Some(node) = set.pick(want) else { break };
+                let Some(node) = set.pick(want, want / 4) else { break };
                 prop_assert!(tree.len(node) <= want);
                 set.take(node);
                 taken.push(node);
@@ -228,8 +229,9 @@ mod tests {
     fn a_large_block_is_not_refused_for_small_ones_at_its_left() {
         let (_, mut set) = whole(1 << 40);
         set.take(Node::leaf(0));
-        assert_eq!(set.pick(1 << 20).unwrap().level(), 18);
-        assert_eq!(set.pick(1), Some(Node::leaf(1)));
+        assert_eq!(set.pick(1 << 20, 1 << 18).unwrap().level(), 18);
+        assert_eq!(set.pick(1, 1), Some(Node::leaf(1)));
+        assert_eq!(set.pick(1 << 20, 1), Some(Node::leaf(1)), "as asked");
     }
 
     #[test]
@@ -238,6 +240,6 @@ mod tests {
         let mut set = NodeSet::new(tree);
         set.insert_apart(Node::leaf(0));
         set.insert_apart(Node::leaf(1));
-        assert_eq!(set.pick(4), Some(Node::leaf(0)));
+        assert_eq!(set.pick(4, 1), Some(Node::leaf(0)));
     }
 }

@@ -1,6 +1,6 @@
 //! Handing out: which worker wants a block, of which job, how large.
 
-use crate::buddy::{NodeSet, leftmost};
+use crate::buddy::leftmost;
 use crate::event::Action;
 use crate::fairness::stride;
 use crate::jobs::Job;
@@ -14,6 +14,19 @@ use std::collections::BTreeSet;
 /// The most leases that a worker holds which has handed nothing in yet: it may be
 /// gone as soon as it came.
 const UNTRIED: usize = 8;
+
+/// What lies further left may have this part of what is wanted: an end of many small
+/// blocks would cost more than leaving them for those that want such.
+const SMALLER: u64 = 4;
+
+/// The next block that a worker shall have.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// Its most tasks.
+    tasks: u64,
+    /// How small one further left may be.
+    least: u64,
+}
 
 /// How many suspects a worker may step over that another is to try.
 const SUSPECTS_SEEN: usize = 64;
@@ -188,24 +201,24 @@ impl<P> Scheduler<P> {
             let node = seen.find(|node| {
                 first.is_none_or(|first| node.first() == first) && self.may_try(id, job.id, *node)
             })?;
-            Some(leftmost(tree, node, wanted))
+            Some(leftmost(tree, node, wanted.tasks))
         };
         if let Some(front) = job.front(&self.config)
             && job.blocks.first_free() == Some(front)
         {
             let first = free.first().filter(|node| node.first() == front);
-            let first = first.map(|node| leftmost(tree, node, wanted));
+            let first = first.map(|node| leftmost(tree, node, wanted.tasks));
             let first = first.or_else(|| suspect(Some(front)));
             if first.is_some() || job.window_closed(&self.config) {
                 return first;
             }
         }
-        suspect(None).or_else(|| NodeSet::pick(free, wanted))
+        suspect(None).or_else(|| free.pick(wanted.tasks, wanted.least))
     }
 
-    /// How many tasks the worker's next block of the job shall have at most; `None`
-    /// where what it has takes it to the job's end.
-    fn wanted(&self, id: WorkerId, worker: &Worker, job: &Job<P>) -> Option<u64> {
+    /// What the worker's next block of the job shall be like; `None` where what it has
+    /// takes it to the job's end.
+    fn wanted(&self, id: WorkerId, worker: &Worker, job: &Job<P>) -> Option<Wanted> {
         let slots = worker.slots_for(job.need()).max(1);
         let all_slots = self.slots_of(job);
         let speed = job.members.get(&id).map(|member| member.speed);
@@ -239,7 +252,11 @@ impl<P> Scheduler<P> {
             output_per_task: job.output_per_task(),
             bytes_per_partial: job.bytes_per_partial(),
         };
-        Some(block_tasks(&self.config, &job.spec, &situation))
+        let tasks = block_tasks(&self.config, &job.spec, &situation);
+        // Whoever shares its end with nobody goes from left to right: what is left behind
+        // would be merged last, all the way up, while its slots wait.
+        let least = if share > ALONE { 1 } else { tasks / SMALLER };
+        Some(Wanted { tasks, least })
     }
 
     /// Leases a block out: a free one, or one more copy of one that is out.

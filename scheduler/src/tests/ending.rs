@@ -18,6 +18,8 @@ struct Lab {
     rig: Rig,
     machines: BTreeMap<WorkerId, Machine>,
     job: JobSpec,
+    /// First tasks of what was handed out, in order.
+    firsts: Vec<u64>,
 }
 
 impl Lab {
@@ -29,6 +31,7 @@ impl Lab {
             rig,
             machines: BTreeMap::new(),
             job,
+            firsts: Vec::new(),
         };
         for (at, task_us) in task_us.iter().enumerate() {
             let machine = Machine {
@@ -45,6 +48,7 @@ impl Lab {
 
     fn take(&mut self, actions: &[Action<String>]) {
         for granted in grants(actions) {
+            self.firsts.push(granted.node.first());
             let tasks = self.job.tree.len(granted.node);
             let machine = self.machines.get_mut(&granted.worker).unwrap();
             if machine.queue.is_empty() {
@@ -92,4 +96,17 @@ fn machines_of_unlike_speed_end_together() {
     let (first, last) = (ends.clone().min().unwrap(), ends.max().unwrap());
     // Two tasks of the slowest.
     assert!(last - first < 320, "from {first} to {last}");
+}
+
+#[test]
+fn whoever_is_alone_leaves_nothing_behind() {
+    // Blocks that grow from one task to some hundred milliseconds.
+    let mut lab = Lab::new(1 << 16, &[20]);
+    while lab.step() {}
+    assert!(!lab.has_free());
+    assert!(
+        lab.firsts.len() > 4 && lab.firsts.is_sorted(),
+        "{:?}",
+        lab.firsts
+    );
 }
