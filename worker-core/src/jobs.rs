@@ -79,21 +79,32 @@ impl Job {
     }
 }
 
-/// Moving averages of what work takes, in microseconds.
+/// What a merge takes whatever its halves are, as so many bytes more of them.
+const MERGE_BYTES: f64 = 4096.0;
+
+/// Moving averages of what work takes, in microseconds, and of its bytes.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Speed {
     task_us: Option<f64>,
     merge_us: Option<f64>,
+    /// Of both halves of a merge.
+    merge_bytes: Option<f64>,
+    /// Of a piece's partial.
+    piece_bytes: Option<f64>,
 }
 
 impl Speed {
-    pub(crate) fn ran(&mut self, tasks: u64, busy_us: u64) {
+    /// A piece of so many tasks came to a partial of so many bytes.
+    pub(crate) fn ran(&mut self, tasks: u64, bytes: u64, busy_us: u64) {
         let each = busy_us.max(1) as f64 / tasks.max(1) as f64;
         average(&mut self.task_us, each);
+        average(&mut self.piece_bytes, bytes as f64);
     }
 
-    pub(crate) fn merged(&mut self, busy_us: u64) {
+    /// Two halves, of so many bytes together, were merged.
+    pub(crate) fn merged(&mut self, bytes: u64, busy_us: u64) {
         average(&mut self.merge_us, busy_us.max(1) as f64);
+        average(&mut self.merge_bytes, bytes as f64);
     }
 
     /// One task's time, once one was measured.
@@ -104,6 +115,16 @@ impl Speed {
     /// One merge's time; 0 while none was measured.
     pub(crate) fn merge_us(self) -> f64 {
         self.merge_us.unwrap_or(0.0)
+    }
+
+    /// The time of a merge of two pieces' partials, which may be much smaller than those
+    /// that are merged above them; never more than that of any merge.
+    pub(crate) fn least_merge_us(self) -> f64 {
+        let (Some(all), Some(piece)) = (self.merge_bytes, self.piece_bytes) else {
+            return self.merge_us();
+        };
+        let part = (2.0 * piece + MERGE_BYTES) / (all + MERGE_BYTES);
+        self.merge_us() * part.min(1.0)
     }
 }
 

@@ -10,7 +10,7 @@ const LONGEST_US: f64 = 150_000.0;
 /// … and is not cut below this to please idle slots: a fresh instance and a
 /// merge have to be worth it.
 const SHORTEST_US: f64 = 500.0;
-/// A piece takes at least so many times what a merge takes.
+/// A piece takes at least so many times what it takes to merge it with the next.
 const MERGES: f64 = 16.0;
 /// Pieces a slot while nothing was measured.
 const FIRST_PIECES: u64 = 4;
@@ -97,7 +97,7 @@ impl Load {
         let Some(task_us) = self.speed.task_us() else {
             return (self.lease_tasks / (slots * FIRST_PIECES)).max(1);
         };
-        let shortest = SHORTEST_US.max(MERGES * self.speed.merge_us());
+        let shortest = SHORTEST_US.max(MERGES * self.speed.least_merge_us());
         let longest = LONGEST_US.max(shortest);
         let share = self.backlog_us / (SHARES * slots as f64);
         let piece_us = share.clamp(shortest, longest);
@@ -111,7 +111,7 @@ mod tests {
 
     fn load(task_us: u64, lease_tasks: u64, backlog_us: f64) -> Load {
         let mut speed = Speed::default();
-        speed.ran(1, task_us);
+        speed.ran(1, 8, task_us);
         Load {
             speed,
             slots: 4,
@@ -132,8 +132,16 @@ mod tests {
         };
         assert_eq!(unknown.tasks(), 64);
         let mut merging = load(10, 1 << 20, 100.0);
-        merging.speed.merged(1_000);
+        merging.speed.merged(16, 1_000);
         assert_eq!(merging.tasks(), 1_600, "16 merges");
+        let mut growing = load(10, 1 << 20, 100.0);
+        growing.speed.ran(1, 96 << 10, 10);
+        growing.speed.merged(1_000 << 10, 3_000);
+        assert!(
+            growing.tasks() < 1_000,
+            "merges of two pieces, not of what many came to: {}",
+            growing.tasks()
+        );
     }
 
     #[test]

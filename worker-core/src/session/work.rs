@@ -281,13 +281,15 @@ impl Session {
         match doing {
             Doing::Piece(piece) => {
                 if measured && !piece.suspect && !piece.single_step {
-                    job.speed.ran(job.tree.len(piece.node), partial.busy_us);
+                    let tasks = job.tree.len(piece.node);
+                    job.speed.ran(tasks, partial.len(), partial.busy_us);
                 }
                 lease.piece_done(piece.node, partial);
             }
             Doing::Merge(merge) => {
                 if measured {
-                    job.speed.merged(partial.busy_us);
+                    let bytes = merge.left.len() + merge.right.len();
+                    job.speed.merged(bytes, partial.busy_us);
                 }
                 partial.busy_us += merge.left.busy_us + merge.right.busy_us;
                 lease.merge_done(merge.node, partial);
