@@ -115,11 +115,11 @@ pub(crate) fn map(file: impl AsFd, len: usize) -> io::Result<Mapping> {
         let start = std::ptr::null_mut();
         return Ok(Mapping { start, len });
     }
-    // Private, since some kernels take a shared mapping of it for one that may be
-    // written to later; no page is copied unless it is written to.
-    let (read, private) = (ProtFlags::READ, MapFlags::PRIVATE);
+    // Shared, which the system has less to do for; some kernels (before 6.7) take that
+    // for a mapping that may be written to later, and refuse it.
     // SAFETY: it is mapped where nothing else is.
-    let start = unsafe { mmap(std::ptr::null_mut(), len, read, private, &file, 0) }?;
+    let map = |how| unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ, how, &file, 0) };
+    let start = map(MapFlags::SHARED).or_else(|_| map(MapFlags::PRIVATE))?;
     Ok(Mapping { start, len })
 }
 
