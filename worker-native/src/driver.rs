@@ -2,7 +2,7 @@
 //! what the session says out. Decides nothing and computes nothing.
 
 use crate::nearby::{At, Fetcher, Found};
-use crate::rooms::Shelf;
+use crate::rooms::{Lend, Shelf};
 use crate::socket::{News, Socket};
 use crate::wording::{report, spec, translate};
 use crate::{Config, RunError, StartError, url};
@@ -207,6 +207,9 @@ impl Driver {
 
     /// Does what the session says, in order.
     fn follow_session(&mut self) {
+        for hash in self.shelf.gone() {
+            self.compute.drop_segment(hash);
+        }
         while let Some(output) = self.session.poll_output() {
             assert!(self.ended.is_none(), "nothing follows the end of a session");
             match output {
@@ -230,6 +233,7 @@ impl Driver {
                 Output::LoadJob(bundle) => self.compute.load(bundle.header.job, spec(*bundle)),
                 Output::UnloadJob { job } => self.compute.unload(job),
                 Output::PutBlob { hash, bytes } => self.put(hash, bytes),
+                Output::DropBlob { hash } if self.shelf.is_lent(hash) => {}
                 Output::DropBlob { hash } => self.compute.drop_segment(hash),
                 Output::Start {
                     slot,
@@ -246,11 +250,12 @@ impl Driver {
         }
     }
 
-    /// Gives the child a segment: as it lies, if it can be given that way.
+    /// Gives the child a segment that it does not have: as it lies, if that can be.
     fn put(&self, hash: BlobHash, bytes: Bytes) {
-        match self.shelf.find(hash) {
-            Some(memory) => self.compute.share_segment(hash, memory),
-            None => self.compute.put_segment(hash, bytes),
+        match self.shelf.lend(hash) {
+            Lend::Memory(memory) => self.compute.share_segment(hash, memory),
+            Lend::Lent => {}
+            Lend::Bytes => self.compute.put_segment(hash, bytes),
         }
     }
 

@@ -11,19 +11,71 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Below this, in bytes, a copy costs less than the memory's own file.
 pub(crate) const LARGE: u64 = 64 << 10;
 
-/// Memory by the hash of what it holds. Clones are the same.
+/// Memory by the hash of what it holds, and which of it the compute child has. Clones
+/// are the same.
+///
+/// What the child was lent it keeps for as long as the session does: the next job on the
+/// same input finds it mapped and cut, and mappings that end while slots compute would
+/// take their time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shelf(Arc<Mutex<BTreeMap<BlobHash, Sealed>>>);
+pub(crate) struct Shelf(Arc<Mutex<Shelved>>);
+
+#[derive(Debug, Default)]
+struct Shelved {
+    memory: BTreeMap<BlobHash, Place>,
+    /// Lent, and gone from the session since.
+    gone: Vec<BlobHash>,
+}
+
+#[derive(Debug)]
+struct Place {
+    memory: Sealed,
+    lent: bool,
+}
+
+/// What the child is to be given of a blob.
+#[derive(Debug)]
+pub(crate) enum Lend {
+    /// This memory, which is lent from now on.
+    Memory(Sealed),
+    /// Nothing: it has it.
+    Lent,
+    /// Its bytes: they are not in sealed memory.
+    Bytes,
+}
 
 impl Shelf {
-    /// The memory that holds the session's blob of this hash, if it is sealed.
-    pub(crate) fn find(&self, hash: BlobHash) -> Option<Sealed> {
-        self.sealed().get(&hash).cloned()
+    /// Lends a blob of the session's to the child.
+    pub(crate) fn lend(&self, hash: BlobHash) -> Lend {
+        match self.shelved().memory.get_mut(&hash) {
+            Some(place) if place.lent => Lend::Lent,
+            Some(place) => {
+                place.lent = true;
+                Lend::Memory(place.memory.clone())
+            }
+            None => Lend::Bytes,
+        }
+    }
+
+    /// Whether the child keeps it, though the session has no work for it now.
+    pub(crate) fn is_lent(&self, hash: BlobHash) -> bool {
+        let shelved = self.shelved();
+        shelved.memory.get(&hash).is_some_and(|place| place.lent)
+    }
+
+    /// What was lent and is to be taken back: the session has forgotten it.
+    pub(crate) fn gone(&self) -> Vec<BlobHash> {
+        std::mem::take(&mut self.shelved().gone)
     }
 
     fn keep(&self, hash: BlobHash, memory: Sealed) -> Bytes {
         let bytes = memory.bytes();
-        self.sealed().insert(hash, memory);
+        let mut shelved = self.shelved();
+        // It may have come before and not be forgotten everywhere: the child has those
+        // bytes.
+        let before = shelved.memory.remove(&hash);
+        let lent = before.is_some_and(|place| place.lent);
+        shelved.memory.insert(hash, Place { memory, lent });
         Bytes::from_owner(Kept {
             bytes,
             hash,
@@ -31,7 +83,7 @@ impl Shelf {
         })
     }
 
-    fn sealed(&self) -> MutexGuard<'_, BTreeMap<BlobHash, Sealed>> {
+    fn shelved(&self) -> MutexGuard<'_, Shelved> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,11 +122,15 @@ impl AsRef<[u8]> for Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let mut sealed = self.shelf.sealed();
+        let mut shelved = self.shelf.shelved();
         // It may have come anew meanwhile.
-        let same = |memory: &Sealed| memory.bytes().as_ptr() == self.bytes.as_ptr();
-        if sealed.get(&self.hash).is_some_and(same) {
-            sealed.remove(&self.hash);
+        let same = |place: &Place| place.memory.bytes().as_ptr() == self.bytes.as_ptr();
+        if !shelved.memory.get(&self.hash).is_some_and(same) {
+            return;
+        }
+        let place = shelved.memory.remove(&self.hash);
+        if place.is_some_and(|place| place.lent) {
+            shelved.gone.push(self.hash);
         }
     }
 }
@@ -134,5 +190,57 @@ impl Room for Gathering {
                 Memory::Growing(growing).ordinary().into()
             }
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn blob(shelf: &mut Shelf, hash: BlobHash) -> Bytes {
+        let mut room = shelf.room(hash, LARGE);
+        room.push(&vec![7; LARGE as usize]);
+        room.whole()
+    }
+
+    #[test]
+    fn what_was_lent_is_taken_back_when_the_session_forgets_it() {
+        let hash = BlobHash([1; 32]);
+        let mut shelf = Shelf::default();
+        assert!(matches!(shelf.lend(hash), Lend::Bytes));
+        let bytes = blob(&mut shelf, hash);
+        assert!(!shelf.is_lent(hash));
+        let Lend::Memory(memory) = shelf.lend(hash) else {
+            panic!("it is in sealed memory");
+        };
+        assert_eq!(memory.bytes(), bytes);
+        assert!(shelf.is_lent(hash) && matches!(shelf.lend(hash), Lend::Lent));
+        assert_eq!(shelf.gone(), []);
+        drop(bytes);
+        assert_eq!(shelf.gone(), [hash]);
+        assert_eq!(shelf.gone(), [], "once");
+        assert!(!shelf.is_lent(hash));
+    }
+
+    #[test]
+    fn what_was_not_lent_is_just_forgotten() {
+        let hash = BlobHash([1; 32]);
+        let mut shelf = Shelf::default();
+        drop(blob(&mut shelf, hash));
+        assert_eq!(shelf.gone(), []);
+        assert!(matches!(shelf.lend(hash), Lend::Bytes));
+    }
+
+    #[test]
+    fn what_comes_anew_before_it_is_forgotten_is_lent_still() {
+        let hash = BlobHash([1; 32]);
+        let mut shelf = Shelf::default();
+        let first = blob(&mut shelf, hash);
+        assert!(matches!(shelf.lend(hash), Lend::Memory(_)));
+        let second = blob(&mut shelf, hash);
+        drop(first);
+        assert!(shelf.is_lent(hash) && shelf.gone().is_empty());
+        drop(second);
+        assert_eq!(shelf.gone(), [hash]);
     }
 }
