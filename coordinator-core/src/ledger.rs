@@ -43,8 +43,21 @@ struct Kept {
     end: u64,
     bytes: Bytes,
     cost_us: u64,
+    /// Until then it waits for its sibling, whatever else is written meanwhile.
+    lingers: Micros,
     /// Until then it may be left for a later group while it is being merged.
     patience: Micros,
+}
+
+impl Kept {
+    /// When it is to be looked at again.
+    fn due(&self, now: Micros) -> Micros {
+        if self.lingers > now {
+            self.lingers
+        } else {
+            self.patience
+        }
+    }
 }
 
 /// What is said once a group is durable.
@@ -77,8 +90,8 @@ pub(crate) struct Ledger {
     number: u64,
     entries: BTreeMap<JobId, Entry>,
     bytes: u64,
-    /// How long the group waits for the siblings of large partials, if it has
-    /// nothing else.
+    /// How long the group waits for the first of its large partials, if it has nothing
+    /// else.
     lingers_until: Option<Micros>,
     /// Bytes recorded since the last group, replaced or not.
     retained: u64,
@@ -130,11 +143,14 @@ impl Ledger {
         (bytes, cost_us): (Bytes, u64),
         may_merge: bool,
     ) {
-        let lingers = may_merge && bytes.len() as u64 >= self.large;
-        if !lingers {
+        let (mut lingers, mut patience) = (now, now);
+        if may_merge && bytes.len() as u64 >= self.large {
+            (lingers, patience) = (now + LINGER_US, now + MERGED_US);
+            if self.entries.is_empty() {
+                self.lingers_until = Some(lingers);
+            }
+        } else {
             self.lingers_until = None;
-        } else if self.entries.is_empty() {
-            self.lingers_until = Some(now + LINGER_US);
         }
         let added = bytes.len() as u64;
         self.retained += added;
@@ -150,7 +166,8 @@ impl Ledger {
             end: tasks.end,
             bytes,
             cost_us,
-            patience: if lingers { now + MERGED_US } else { now },
+            lingers,
+            patience,
         };
         entry.partials.insert(tasks.start, kept);
         self.bytes = self.bytes + added - dropped;
@@ -226,8 +243,8 @@ impl Ledger {
         Some(if now { Micros(0) } else { due })
     }
 
-    /// The next group, if it is time for one. Large partials that are being merged,
-    /// as `merging` tells, are left for a later one.
+    /// The next group, if it is time for one. Large partials that have not waited for
+    /// their siblings or are being merged, as `merging` tells, are left for a later one.
     pub(crate) fn give(
         &mut self,
         now: Micros,
@@ -245,7 +262,7 @@ impl Ledger {
             .entries
             .values()
             .flat_map(|entry| entry.partials.values());
-        let first = left.clone().map(|kept| kept.patience).min();
+        let first = left.clone().map(|kept| kept.due(now)).min();
         self.bytes = left.map(|kept| kept.bytes.len() as u64).sum();
         self.retained = self.bytes;
         self.lingers_until = first;
@@ -297,7 +314,7 @@ impl Ledger {
     }
 }
 
-/// Takes out what is being merged and may wait longer. Jobs with nothing else are
+/// Takes out what waits for its sibling, or is being merged and may wait longer. Jobs with nothing else are
 /// not in `records` any more.
 fn put_off(
     records: &mut BTreeMap<JobId, Entry>,
@@ -306,8 +323,10 @@ fn put_off(
 ) -> BTreeMap<JobId, Entry> {
     let mut later: BTreeMap<JobId, Entry> = BTreeMap::new();
     records.retain(|job, entry| {
-        let is_merged = |_: &u64, kept: &mut Kept| kept.patience > now && merging(*job, kept.node);
-        let put_off: BTreeMap<u64, Kept> = entry.partials.extract_if(.., is_merged).collect();
+        let waits = |_: &u64, kept: &mut Kept| {
+            kept.lingers > now || kept.patience > now && merging(*job, kept.node)
+        };
+        let put_off: BTreeMap<u64, Kept> = entry.partials.extract_if(.., waits).collect();
         if put_off.is_empty() {
             return true;
         }

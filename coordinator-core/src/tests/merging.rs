@@ -240,6 +240,12 @@ fn accepted(frame: ToWorker) -> Option<LeaseId> {
     }
 }
 
+/// The first task of a lease, which is handed in without its sibling.
+fn alone((lease, node): (LeaseId, Node)) -> (LeaseId, Node) {
+    assert!(node.level() > 0, "{node} is no task");
+    (lease, Node::leaf(node.first()))
+}
+
 #[test]
 fn what_is_large_waits_for_its_sibling_before_it_is_written() {
     let large = vec![1; 2000];
@@ -250,7 +256,9 @@ fn what_is_large_waits_for_its_sibling_before_it_is_written() {
     rig.hands_in(worker, grants[1].names(), &large, WORTH);
     let merge = rig.frames(worker).into_iter().find_map(to_merge);
     rig.hands_in(worker, merge.expect("a merge"), &large, 7);
-    rig.wait(4_000 * MS);
+    rig.wait(4_999 * MS);
+    assert!(rig.committing.is_none(), "so does what they come to");
+    rig.wait(MS);
     rig.commit();
     assert_eq!(rig.core.counts().journaled_bytes, 2000);
     // Both blocks and the merge.
@@ -264,7 +272,7 @@ fn what_is_being_merged_is_left_for_a_later_group() {
     let (mut rig, worker, grants) = busy(1000);
     rig.hands_in(worker, grants[0].names(), &large, WORTH);
     let third = rig.frames(worker).into_iter().find_map(granted);
-    let third = third.expect("one more");
+    let third = alone(third.expect("one more"));
     rig.hands_in(worker, third, &large, WORTH);
     rig.wait(4_000 * MS);
     rig.hands_in(worker, grants[1].names(), &large, WORTH);
@@ -283,6 +291,33 @@ fn what_is_being_merged_is_left_for_a_later_group() {
     assert_eq!(rig.core.counts().journaled_bytes, 4000);
     let halves = [grants[0].names().0, grants[1].names().0];
     assert_eq!(told(&mut rig).collect::<Vec<_>>(), halves);
+}
+
+#[test]
+fn each_waits_for_its_own_sibling_only() {
+    let large = vec![1; 2000];
+    let (mut rig, worker, grants) = busy(1000);
+    let told = |rig: &mut Rig| rig.frames(worker).into_iter().filter_map(accepted);
+    rig.hands_in(worker, grants[0].names(), &large, WORTH);
+    let third = rig.frames(worker).into_iter().find_map(granted);
+    let third = alone(third.expect("one more"));
+    rig.wait(3_000 * MS);
+    rig.hands_in(worker, third, &large, WORTH);
+    // The first alone has waited long enough, and what is small takes none along.
+    rig.wait(2_000 * MS);
+    rig.commit();
+    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [grants[0].names().0]);
+    rig.wait(1_000 * MS);
+    rig.hands_in(worker, grants[1].names(), b"small", WORTH);
+    rig.commit();
+    assert_eq!(rig.core.counts().journaled_bytes, 2005);
+    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [grants[1].names().0]);
+    rig.wait(1_999 * MS);
+    assert!(rig.committing.is_none(), "it has waited long enough");
+    rig.wait(MS);
+    rig.commit();
+    assert_eq!(rig.core.counts().journaled_bytes, 4005);
+    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [third.0]);
 }
 
 #[test]
