@@ -15,7 +15,7 @@ pub(crate) const LARGE: u64 = 64 << 10;
 /// are the same.
 ///
 /// What the child was lent it keeps for as long as the session does: the next job on the
-/// same input finds it mapped and cut, and mappings that end while slots compute would
+/// same input finds it mapped, and mappings that end while slots compute would
 /// take their time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shelf(Arc<Mutex<Shelved>>);

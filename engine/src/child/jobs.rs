@@ -23,7 +23,8 @@ pub(super) struct Job {
     pub(super) files: Arc<BTreeMap<String, Bytes>>,
     /// The longest one task may take.
     pub(super) task_limit: Duration,
-    split: Split,
+    /// How its input is cut, if it has one.
+    split: Option<Split>,
     module: Arc<Compiling>,
 }
 
@@ -125,7 +126,7 @@ impl Jobs {
             params,
             files: Arc::new(files),
             task_limit: Duration::from_micros(limits.task_micros.min(LONGEST_MICROS)),
-            split: split.unwrap_or_default(),
+            split,
             module: Arc::clone(compiling),
         });
         if !compiling.wait(id) {
@@ -134,8 +135,17 @@ impl Jobs {
         self.jobs.insert(id, job);
     }
 
+    /// Forgets a job, and how segments were cut for it alone: that may take as much
+    /// memory as what was cut.
     pub(super) fn unload(&mut self, id: JobId) {
-        self.jobs.remove(&id);
+        let job = self.jobs.remove(&id);
+        let Some(split) = job.and_then(|job| job.split) else {
+            return;
+        };
+        if !self.jobs.values().any(|job| job.split == Some(split)) {
+            let segments = self.segments.values_mut();
+            segments.for_each(|held| held.forget(split));
+        }
     }
 
     pub(super) fn put_segment(&mut self, hash: BlobHash, bytes: Bytes) {
@@ -176,9 +186,9 @@ impl Jobs {
                 single_step,
                 segments,
             } => {
-                let segments = segments
-                    .into_iter()
-                    .map(|(first, hash)| (first, self.segment(hash, job.split)));
+                let segments = segments.into_iter().map(|(first, hash)| {
+                    (first, self.segment(hash, job.split.unwrap_or_default()))
+                });
                 Task::Run {
                     tasks: first..first + count,
                     single_step,

@@ -35,7 +35,7 @@ enum Source {
 pub(super) struct Held {
     source: Arc<Source>,
     cut: Vec<(Split, Weak<Cut>)>,
-    /// Of what is in memory anyway, the cuts too.
+    /// Of what is in memory anyway, the cuts too, as long as there are jobs that read it so.
     kept: Vec<Arc<Cut>>,
 }
 
@@ -76,6 +76,11 @@ impl Held {
             self.kept.push(Arc::clone(&cut));
         }
         cut
+    }
+
+    /// No job cuts it in this way any more.
+    pub(super) fn forget(&mut self, split: Split) {
+        self.kept.retain(|cut| cut.split != split);
     }
 }
 
@@ -248,7 +253,11 @@ mod tests {
         let mut held = Held::bytes(Bytes::from_static(b"a\nb\n"));
         let first = Arc::downgrade(&held.cut(Split::Lines));
         assert_eq!(held.cut(Split::Lines).segment().unwrap().tasks(), 2);
+        held.forget(Split::File);
         assert!(first.upgrade().is_some());
+        held.forget(Split::Lines);
+        assert!(first.upgrade().is_none(), "nobody needs the cut");
+        assert_eq!(held.cut(Split::Lines).segment().unwrap().tasks(), 2);
     }
 
     #[test]
