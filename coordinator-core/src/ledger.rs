@@ -314,8 +314,8 @@ impl Ledger {
     }
 }
 
-/// Takes out what waits for its sibling, or is being merged and may wait longer. Jobs with nothing else are
-/// not in `records` any more.
+/// Takes out what waits for its sibling, or is being merged and may wait longer. Jobs
+/// with nothing else are not in `records` any more.
 fn put_off(
     records: &mut BTreeMap<JobId, Entry>,
     now: Micros,
