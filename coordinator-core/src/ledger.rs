@@ -26,6 +26,9 @@ const MERGED_US: u64 = 2 * LINGER_US;
 const LINGERING_MOST: u64 = 64 << 20;
 const RETAINED_MOST: u64 = 256 << 20;
 
+/// Where workers keep too much, those partials are written for which they keep so much.
+const RETAINED_PART: u64 = RETAINED_MOST / 4;
+
 /// What keeping a partial costs at least, in microseconds of slot time, and how
 /// many of its bytes cost one microsecond more: below that it is computed again
 /// after a crash.
@@ -43,6 +46,8 @@ struct Kept {
     end: u64,
     bytes: Bytes,
     cost_us: u64,
+    /// Bytes that workers keep until it is written: its own, and of what it replaced.
+    retained: u64,
     /// Until then it waits for its sibling, whatever else is written meanwhile.
     lingers: Micros,
     /// Until then it may be left for a later group while it is being merged.
@@ -93,7 +98,7 @@ pub(crate) struct Ledger {
     /// How long the group waits for the first of its large partials, if it has nothing
     /// else.
     lingers_until: Option<Micros>,
-    /// Bytes recorded since the last group, replaced or not.
+    /// Bytes recorded and not written, replaced or not.
     retained: u64,
     /// Someone waits for more than a receipt.
     urgent: bool,
@@ -155,10 +160,11 @@ impl Ledger {
         let added = bytes.len() as u64;
         self.retained += added;
         let entry = self.entry(job);
-        let mut dropped = 0;
+        let (mut dropped, mut retained) = (0, added);
         while let Some((first, kept)) = entry.partials.range(tasks.clone()).next() {
             let first = *first;
             dropped += kept.bytes.len() as u64;
+            retained += kept.retained;
             entry.partials.remove(&first);
         }
         let kept = Kept {
@@ -166,6 +172,7 @@ impl Ledger {
             end: tasks.end,
             bytes,
             cost_us,
+            retained,
             lingers,
             patience,
         };
@@ -256,15 +263,20 @@ impl Ledger {
         let hurried = std::mem::take(&mut self.hurried);
         let mut records = std::mem::take(&mut self.entries);
         if !hurried && self.bytes < LINGERING_MOST {
-            self.entries = put_off(&mut records, now, merging);
+            let most = most_retained(&records, self.retained);
+            let waits = |job: JobId, kept: &Kept| {
+                let waits = kept.lingers > now || kept.patience > now && merging(job, kept.node);
+                waits && kept.retained < most
+            };
+            self.entries = put_off(&mut records, waits);
         }
         let left = self
             .entries
             .values()
             .flat_map(|entry| entry.partials.values());
         let first = left.clone().map(|kept| kept.due(now)).min();
-        self.bytes = left.map(|kept| kept.bytes.len() as u64).sum();
-        self.retained = self.bytes;
+        self.bytes = left.clone().map(|kept| kept.bytes.len() as u64).sum();
+        self.retained = left.map(|kept| kept.retained).sum();
         self.lingers_until = first;
         self.urgent = false;
         if records.is_empty() {
@@ -314,19 +326,32 @@ impl Ledger {
     }
 }
 
-/// Takes out what waits for its sibling, or is being merged and may wait longer. Jobs
-/// with nothing else are not in `records` any more.
+/// What workers keep for one partial at most while that waits: where all of it,
+/// `retained`, is too much, so little that what is left is not.
+fn most_retained(records: &BTreeMap<JobId, Entry>, retained: u64) -> u64 {
+    if retained < RETAINED_MOST {
+        return u64::MAX;
+    }
+    let partials = records.values().flat_map(|entry| entry.partials.values());
+    let each = partials.map(|kept| kept.retained);
+    let left: u64 = each.filter(|retained| *retained < RETAINED_PART).sum();
+    if left < RETAINED_MOST {
+        RETAINED_PART
+    } else {
+        0
+    }
+}
+
+/// Takes out what `waits`. Jobs with nothing else are not in `records` any more.
 fn put_off(
     records: &mut BTreeMap<JobId, Entry>,
-    now: Micros,
-    merging: impl Fn(JobId, Node) -> bool,
+    waits: impl Fn(JobId, &Kept) -> bool,
 ) -> BTreeMap<JobId, Entry> {
     let mut later: BTreeMap<JobId, Entry> = BTreeMap::new();
     records.retain(|job, entry| {
-        let waits = |_: &u64, kept: &mut Kept| {
-            kept.lingers > now || kept.patience > now && merging(*job, kept.node)
-        };
-        let put_off: BTreeMap<u64, Kept> = entry.partials.extract_if(.., waits).collect();
+        let partials = &mut entry.partials;
+        let put_off = partials.extract_if(.., |_, kept| waits(*job, kept));
+        let put_off: BTreeMap<u64, Kept> = put_off.collect();
         if put_off.is_empty() {
             return true;
         }
@@ -365,5 +390,58 @@ impl Entry {
             .map(|(view, result)| Record::Over { view, result });
         let before = submitted.into_iter().chain(partials);
         before.chain(prefix).chain(over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: u64 = 30 << 20;
+
+    fn record(ledger: &mut Ledger, task: u64, bytes: &Bytes) {
+        let place = (JobId(1), Node::leaf(task), task..task + 1);
+        ledger.partial(Micros(0), place, (bytes.clone(), 1), true);
+    }
+
+    fn written(ledger: &mut Ledger) -> Vec<u64> {
+        let group = ledger.give(Micros(0), |_, _| true);
+        let records = group.into_iter().flat_map(|group| group.records);
+        let partials = records.filter_map(|record| match record {
+            Record::Partial { first, .. } => Some(first),
+            _ => None,
+        });
+        partials.collect()
+    }
+
+    #[test]
+    fn what_workers_keep_most_for_is_written_once_they_keep_too_much() {
+        let mut ledger = Ledger::new(0, 1000);
+        let bytes = Bytes::from(vec![0; LARGE as usize]);
+        // The first takes its own place again and again, as merged ones do.
+        for _ in 0..RETAINED_MOST / LARGE - 1 {
+            record(&mut ledger, 0, &bytes);
+            assert!(written(&mut ledger).is_empty(), "it waits");
+        }
+        record(&mut ledger, 1, &bytes);
+        assert!(written(&mut ledger).is_empty(), "they wait");
+        record(&mut ledger, 0, &bytes);
+        assert_eq!(written(&mut ledger), [0]);
+        assert_eq!(ledger.retained, LARGE, "the other's");
+        assert!(ledger.due().is_none_or(|due| due > Micros(0)));
+    }
+
+    #[test]
+    fn all_are_written_where_workers_keep_a_little_for_each() {
+        let mut ledger = Ledger::new(0, 1000);
+        let bytes = Bytes::from(vec![0; 1 << 20]);
+        for _ in 0..16 {
+            for task in 0..16 {
+                assert!(written(&mut ledger).is_empty());
+                record(&mut ledger, task, &bytes);
+            }
+        }
+        assert_eq!(written(&mut ledger), (0..16).collect::<Vec<_>>());
+        assert_eq!(ledger.retained, 0);
     }
 }
