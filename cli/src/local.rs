@@ -6,7 +6,7 @@ use manyhands_client::Client;
 use manyhands_coordinator::{Config, Coordinator, InPlace, Place};
 use manyhands_engine::compute;
 use manyhands_protocol::BlobHash;
-use manyhands_worker_native::{self as native, End, Nearby, Part, Worker};
+use manyhands_worker_native::{self as native, End, FileRange, Inputs, Nearby, Worker};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -50,12 +50,12 @@ pub(crate) fn coordinators_child(slots: usize) -> Result<compute::Config, Error>
 
 /// The coordinator's inputs, which the worker reads where they lie.
 #[derive(Debug)]
-struct Inputs(InPlace);
+struct Here(InPlace);
 
-impl Nearby for Inputs {
-    fn find(&self, hash: BlobHash) -> Option<Part> {
+impl Nearby for Here {
+    fn find(&self, hash: BlobHash) -> Option<FileRange> {
         let Place { file, offset, len } = self.0.find(hash)?;
-        Some(Part { file, offset, len })
+        Some(FileRange { file, offset, len })
     }
 }
 
@@ -103,7 +103,7 @@ impl Local {
         };
         let mut config = native::Config::new(link.clone(), program, args);
         config.cache = code_cache();
-        config.nearby = Some(Arc::new(Inputs(coordinator.in_place())));
+        config.inputs = Inputs::Nearby(Arc::new(Here(coordinator.in_place())));
         config.threads = threads.unwrap_or(config.threads);
         let worker = Worker::start(config)?;
         let client = Client::new(&link, coordinator.key().map(str::to_owned))?;

@@ -11,6 +11,7 @@ use crate::guests::Guests;
 use crate::inputs::{KnownCuts, SegmentIndex};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use axum::http::HeaderValue;
 use manyhands_engine::compute::Compute;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(crate) struct App {
     pub(crate) admissions: Admissions,
     pub(crate) cuts: KnownCuts,
     pub(crate) segments: Arc<SegmentIndex>,
+    /// Where workers of this machine are handed inputs, if they can be.
+    pub(crate) door: Option<HeaderValue>,
     pub(crate) compute: Compute,
     pub(crate) guests: Guests,
     pub(crate) driver: mpsc::Sender<Input>,

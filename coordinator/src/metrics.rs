@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) journaled_bytes: Counter,
     pub(crate) commits: Counter,
     pub(crate) blob_bytes: Counter,
+    pub(crate) shared_bytes: Counter,
     pub(crate) refused: Counter,
 }
 
@@ -81,6 +82,11 @@ impl Metrics {
                 &mut registry,
                 "blob_bytes",
                 "Bytes of blobs sent to workers",
+            ),
+            shared_bytes: counter(
+                &mut registry,
+                "shared_bytes",
+                "Bytes of inputs whose files were handed to workers of this machine",
             ),
             refused: counter(
                 &mut registry,

@@ -3,7 +3,7 @@
 
 use crate::admissions::Admissions;
 use crate::app::App;
-use crate::blobs::{BlobError, Blobs, Durability};
+use crate::blobs::{BlobError, Blobs, Durability, Place};
 use crate::board::Board;
 use crate::config::Config;
 use crate::driver::{self, Driver, Input, unix_ms};
@@ -15,10 +15,14 @@ use crate::journal::{Identity, Journal, JournalError, MemoryJournal, OpenError, 
 use crate::metrics::Metrics;
 use crate::outputs::OutputFile;
 use crate::{doors, guests, keeping, open_files, submit};
+use axum::http::HeaderValue;
 use manyhands_coordinator_core::{ClaimKey, Core, Damaged, Plan, Stored};
 use manyhands_engine::compute::Compute;
+use manyhands_engine::neighbour::Door;
+use manyhands_engine::part::FileRange;
 use manyhands_protocol::api::{JobView, Submission};
 use manyhands_protocol::{Incarnation, MergeMode};
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,12 +123,14 @@ impl Coordinator {
         })?;
         let (inputs, inbox) = mpsc::channel(driver::QUEUE);
         let (questions, asked) = mpsc::channel(driver::QUESTIONS);
+        let (door, told) = open_door();
         let app = Arc::new(App {
             guard: Guard::new(address, &config.allow_hosts, key.clone()),
             blobs,
             admissions: Admissions::default(),
             cuts: KnownCuts::default(),
             segments: Arc::default(),
+            door: told,
             compute,
             guests: Guests::default(),
             driver: inputs,
@@ -166,6 +172,9 @@ impl Coordinator {
         app.tasks.spawn(listening);
         app.tasks
             .spawn(keeping::keep(Arc::clone(&app), config.keep));
+        if let Some(door) = door {
+            app.tasks.spawn(hand_over(Arc::clone(&app), door));
+        }
         doors::open(&app, listener).map_err(listen)?;
         tracing::info!(%address, "listening");
         Ok(Self { app, address, key })
@@ -248,6 +257,33 @@ impl Drop for Coordinator {
         let _ = self.app.driver.try_send(Input::Close);
         self.app.closing.cancel();
     }
+}
+
+/// Where workers of this machine are handed inputs, and what they are told of it;
+/// without it they are sent them.
+fn open_door() -> (Option<Door>, Option<HeaderValue>) {
+    let opened = getrandom::u64().map_err(io::Error::from);
+    match opened.and_then(Door::open) {
+        Ok(door) => {
+            let told = HeaderValue::from_str(door.name()).expect("letters and digits");
+            (Some(door), Some(told))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "inputs are sent to workers of this machine too");
+            (None, None)
+        }
+    }
+}
+
+/// Hands the inputs of running jobs to workers of this machine.
+async fn hand_over(app: Arc<App>, door: Door) {
+    let (segments, handed) = (Arc::clone(&app.segments), app.metrics.shared_bytes.clone());
+    let find = move |hash| {
+        let Place { file, offset, len } = segments.find(hash)?;
+        handed.inc_by(len);
+        Some(FileRange { file, offset, len })
+    };
+    app.closing.run_until_cancelled(door.serve(find)).await;
 }
 
 /// The data folder, which is this coordinator's alone from here on.

@@ -165,7 +165,7 @@ impl Paced {
                     self.connecting = None;
                     let input = socket
                         .as_ref()
-                        .map_or(Input::Disconnected, |_| Input::Connected);
+                        .map_or(Input::Disconnected, |_| Input::Connected { near: false });
                     self.socket = socket;
                     self.tell(now, input);
                 }

@@ -119,9 +119,9 @@ impl Blobs {
         self.rooms = rooms;
     }
 
-    /// Has the driver look for blobs before they are asked for.
-    pub(crate) fn seek(&mut self) {
-        self.near = true;
+    /// Whether the driver looks for blobs before they are asked for, from now on.
+    pub(crate) fn seek(&mut self, near: bool) {
+        self.near = near;
     }
 
     /// Whether the blob may be of this length for all that is known.

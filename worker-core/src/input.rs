@@ -31,7 +31,11 @@ pub enum Input {
 
     /// The socket that [`Output::Connect`](crate::Output::Connect) asked for is
     /// open.
-    Connected,
+    Connected {
+        /// Whether the driver may be able to read blobs itself while it is: each is
+        /// [looked for](crate::Output::Fetch) before the coordinator is asked.
+        near: bool,
+    },
     /// The socket could not be opened, or was closed by the other side or by an
     /// error. Not told after [`Output::Disconnect`](crate::Output::Disconnect):
     /// the driver drops that socket and what may still come from it.

@@ -23,8 +23,8 @@ pub enum Output {
     /// Send this binary frame.
     Send(Vec<u8>),
     /// Look for this blob where the driver can read it without the coordinator;
-    /// answer `Input::Fetched`. Only of a session that is
-    /// [`fetching`](crate::Session::fetching).
+    /// answer `Input::Fetched`. Only of a driver that is
+    /// [near](crate::Input::Connected).
     Fetch {
         /// Its name.
         hash: BlobHash,

@@ -66,7 +66,7 @@ const ASLEEP: Micros = Micros::from_millis(90_000);
 /// let mut session = Session::new(config, Micros(0));
 /// assert_eq!(session.poll_output(), Some(Output::Connect));
 /// assert_eq!(session.poll_output(), None);
-/// session.handle(Micros(900), Input::Connected);
+/// session.handle(Micros(900), Input::Connected { near: false });
 /// assert!(matches!(session.poll_output(), Some(Output::Send(_hello))));
 /// ```
 #[derive(Debug)]
@@ -136,14 +136,6 @@ impl Session {
     #[must_use]
     pub fn gathering_in(mut self, rooms: Box<dyn Rooms>) -> Self {
         self.blobs.gather_in(rooms);
-        self
-    }
-
-    /// Has the driver [look](Output::Fetch) for each blob before the coordinator is
-    /// asked for it.
-    #[must_use]
-    pub fn fetching(mut self) -> Self {
-        self.blobs.seek();
         self
     }
 
@@ -241,7 +233,10 @@ impl Session {
     fn take_in(&mut self, input: Input) {
         match input {
             Input::Tick => {}
-            Input::Connected => self.say_hello(),
+            Input::Connected { near } => {
+                self.blobs.seek(near);
+                self.say_hello();
+            }
             Input::Disconnected => {
                 if self.connection.has_socket() {
                     self.connection.lost(self.now, None);

@@ -5,9 +5,10 @@ use crate::nearby::{At, Fetcher, Found};
 use crate::rooms::{Lend, Shelf};
 use crate::socket::{News, Socket};
 use crate::wording::{report, spec, translate};
-use crate::{Config, RunError, StartError, url};
+use crate::{Config, Inputs, RunError, StartError, url};
 use bytes::Bytes;
 use manyhands_engine::compute::{self, Compute, Event, Events};
+use manyhands_engine::neighbour::Neighbour;
 use manyhands_protocol::BlobHash;
 use manyhands_protocol::message::EngineKind;
 use manyhands_worker_core::{self as core, End, Input, Micros, Output, Session, View};
@@ -43,7 +44,9 @@ pub(crate) struct Driver {
     compute: Compute,
     events: Events,
     shelf: Shelf,
-    /// For blobs that this process can read itself.
+    /// Whether a coordinator of this machine is asked for its files.
+    sharing: bool,
+    /// For blobs that need not be sent.
     fetcher: Option<Fetcher>,
     commands: mpsc::UnboundedReceiver<Command>,
     view: watch::Sender<View>,
@@ -81,8 +84,11 @@ impl Driver {
         .map_err(StartError::Child)?;
         let start = Instant::now();
         let shelf = Shelf::default();
-        let fetcher = config.nearby.map(Fetcher::start);
-        let fetcher = fetcher.transpose().map_err(StartError::Thread)?;
+        let sharing = matches!(config.inputs, Inputs::Shared);
+        let fetcher = match config.inputs {
+            Inputs::Nearby(nearby) => Some(Fetcher::here(nearby).map_err(StartError::Thread)?),
+            Inputs::Shared | Inputs::Sent => None,
+        };
         let session = Session::new(
             session_config(
                 config.name,
@@ -92,10 +98,7 @@ impl Driver {
             ),
             Micros(0),
         );
-        let mut session = session.gathering_in(Box::new(shelf.clone()));
-        if fetcher.is_some() {
-            session = session.fetching();
-        }
+        let session = session.gathering_in(Box::new(shelf.clone()));
         let (view, views) = watch::channel(session.view());
         let driver = Self {
             session,
@@ -106,6 +109,7 @@ impl Driver {
             compute,
             events,
             shelf,
+            sharing,
             fetcher,
             commands,
             view,
@@ -215,7 +219,7 @@ impl Driver {
             match output {
                 Output::Connect => {
                     self.unwritten = 0;
-                    self.socket = Some(Socket::open(self.url.clone()));
+                    self.socket = Some(Socket::open(self.url.clone(), self.sharing));
                 }
                 Output::Disconnect { reason } => {
                     tracing::info!(%reason, "disconnecting");
@@ -280,9 +284,19 @@ impl Driver {
         Input::Fetched { hash, found }
     }
 
+    fn on_connected(&mut self, neighbour: Option<Neighbour>) -> Input {
+        if self.sharing {
+            // Without its thread, inputs are sent.
+            let fetcher = neighbour.map(Fetcher::neighbour).transpose();
+            self.fetcher = fetcher.unwrap_or_default();
+        }
+        let near = self.fetcher.is_some();
+        Input::Connected { near }
+    }
+
     fn on_news(&mut self, news: News) -> Option<Input> {
         Some(match news {
-            News::Connected => Input::Connected,
+            News::Connected { neighbour } => self.on_connected(neighbour),
             News::Frame(bytes) => Input::Frame(bytes),
             News::Written(bytes) => {
                 self.unwritten -= bytes as u64;

@@ -5,7 +5,7 @@
 //! - `driver`: the loop around [`manyhands_worker_core::Session`].
 //! - `socket`: one WebSocket connection, off the driver's path.
 //! - `rooms`: where blobs gather, so that the child need not be sent them.
-//! - `nearby`: blobs that this process can read itself.
+//! - `nearby`: blobs that need not be sent.
 //! - `machine`: what this machine is called and has.
 //!
 //! What to compute, and when to reconnect, is decided in the session; guests run
@@ -21,8 +21,9 @@ mod wording;
 
 use driver::{Command, Driver};
 use manyhands_engine::open_files;
+pub use manyhands_engine::part::FileRange;
 pub use manyhands_worker_core::{ConnectionView, End, LeaseView, View};
-pub use nearby::{Nearby, Part};
+pub use nearby::Nearby;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -46,9 +47,8 @@ pub struct Config {
     /// Where compiled code is kept from one start to the next; `None` for
     /// nowhere. Several workers may share it.
     pub cache: Option<PathBuf>,
-    /// Where inputs lie that this process can read itself; `None` where all come from
-    /// the coordinator.
-    pub nearby: Option<Arc<dyn Nearby>>,
+    /// Where inputs lie that need not be sent.
+    pub inputs: Inputs,
     /// The executable that calls [`manyhands_engine::child::main`]: as a rule
     /// this process's own.
     pub child_program: PathBuf,
@@ -67,11 +67,23 @@ impl Config {
             threads: machine::threads(),
             memory: machine::memory(),
             cache: None,
-            nearby: None,
+            inputs: Inputs::Shared,
             child_program,
             child_args,
         }
     }
+}
+
+/// Where a worker has its inputs from.
+#[derive(Clone, Debug)]
+pub enum Inputs {
+    /// The coordinator's files, where it is on the same machine and hands them over;
+    /// else they are sent.
+    Shared,
+    /// All are sent, whichever machine it is on, and kept in memory for the next job.
+    Sent,
+    /// They lie where this says; what does not is sent.
+    Nearby(Arc<dyn Nearby>),
 }
 
 /// Why a worker does not start.

@@ -4,11 +4,13 @@
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use manyhands_engine::neighbour::{self, Neighbour};
 use manyhands_protocol::limits::MAX_FRAME;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -27,7 +29,10 @@ const BATCH: usize = 256 << 10;
 /// What happens on the connection, in order.
 #[derive(Debug)]
 pub(crate) enum News {
-    Connected,
+    Connected {
+        /// A coordinator of this machine.
+        neighbour: Option<Neighbour>,
+    },
     Frame(Bytes),
     /// So many bytes of the frames given to [`Socket::send`] are with the system.
     Written(usize),
@@ -54,11 +59,12 @@ struct Goodbye;
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Socket {
-    /// Begins to open a connection; [`News::Connected`] says when it is open.
-    pub(crate) fn open(url: String) -> Self {
+    /// Begins to open a connection; [`News::Connected`] says when it is open, and,
+    /// where inputs are `shared`, whether to a coordinator of this machine.
+    pub(crate) fn open(url: String, shared: bool) -> Self {
         let (outgoing, queue) = mpsc::unbounded_channel();
         let (tell, news) = mpsc::channel(INBOX);
-        let task = AbortOnDropHandle::new(tokio::spawn(connection(url, queue, tell)));
+        let task = AbortOnDropHandle::new(tokio::spawn(connection(url, shared, queue, tell)));
         Self {
             outgoing: Some(outgoing),
             news,
@@ -100,6 +106,7 @@ impl Socket {
 
 async fn connection(
     url: String,
+    shared: bool,
     queue: mpsc::UnboundedReceiver<Outgoing>,
     news: mpsc::Sender<News>,
 ) {
@@ -109,9 +116,13 @@ async fn connection(
         .max_frame_size(Some(MAX_FRAME));
     let reason = match connect_async_with_config(url, Some(config), true).await {
         Err(error) => describe(&error),
-        Ok((stream, _response)) => {
+        Ok((stream, response)) => {
+            let neighbour = match shared {
+                true => neighbour(&stream, &response).await,
+                false => None,
+            };
             // An error means that the driver has turned away: `write` ends by itself.
-            let _ = news.send(News::Connected).await;
+            let _ = news.send(News::Connected { neighbour }).await;
             let (sink, stream) = stream.split();
             let mut reading = pin!(read(stream, &news));
             tokio::select! {
@@ -126,6 +137,25 @@ async fn connection(
         }
     };
     let _ = news.send(News::Disconnected(reason)).await;
+}
+
+/// Connects to the coordinator as a neighbour, if it is on this machine.
+async fn neighbour(stream: &Stream, response: &Response) -> Option<Neighbour> {
+    let MaybeTlsStream::Plain(tcp) = stream.get_ref() else {
+        return None;
+    };
+    // Nobody elsewhere is to choose what this machine's sockets are asked.
+    if tcp.local_addr().ok()?.ip() != tcp.peer_addr().ok()?.ip() {
+        return None;
+    }
+    let name = response.headers().get(neighbour::HEADER)?.to_str().ok()?;
+    match Neighbour::connect(name).await {
+        Ok(neighbour) => Some(neighbour),
+        Err(error) => {
+            tracing::debug!(%error, "the coordinator is no neighbour");
+            None
+        }
+    }
 }
 
 async fn read(mut stream: SplitStream<Stream>, news: &mpsc::Sender<News>) -> String {
@@ -241,9 +271,9 @@ mod tests {
     #[tokio::test]
     async fn frames_go_both_ways_and_what_is_written_is_counted() {
         let (url, listener) = server().await;
-        let mut socket = Socket::open(url);
+        let mut socket = Socket::open(url, true);
         let mut peer = accept(&listener).await;
-        assert!(matches!(socket.next().await, News::Connected));
+        assert!(matches!(socket.next().await, News::Connected { .. }));
         socket.send(vec![7; 300_000]);
         socket.send(vec![8; 5]);
         assert_eq!(
@@ -271,9 +301,9 @@ mod tests {
     #[tokio::test]
     async fn a_close_sends_what_is_queued_first() {
         let (url, listener) = server().await;
-        let mut socket = Socket::open(url);
+        let mut socket = Socket::open(url, true);
         let mut peer = accept(&listener).await;
-        assert!(matches!(socket.next().await, News::Connected));
+        assert!(matches!(socket.next().await, News::Connected { .. }));
         socket.send(vec![9]);
         let peer = async move {
             assert_eq!(
@@ -292,9 +322,9 @@ mod tests {
     #[tokio::test]
     async fn a_frame_past_the_limit_ends_the_connection() {
         let (url, listener) = server().await;
-        let mut socket = Socket::open(url);
+        let mut socket = Socket::open(url, true);
         let mut peer = accept(&listener).await;
-        assert!(matches!(socket.next().await, News::Connected));
+        assert!(matches!(socket.next().await, News::Connected { .. }));
         // The peer may see the connection end before all is sent.
         let _ = peer.send(Message::binary(vec![0; MAX_FRAME + 1])).await;
         let News::Disconnected(reason) = socket.next().await else {
@@ -310,7 +340,7 @@ mod tests {
     async fn nobody_there_is_said_in_plain_words() {
         let (url, listener) = server().await;
         drop(listener);
-        let mut socket = Socket::open(url);
+        let mut socket = Socket::open(url, true);
         let News::Disconnected(reason) = socket.next().await else {
             panic!("nobody listens")
         };

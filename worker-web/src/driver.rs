@@ -264,7 +264,7 @@ impl Driver {
 
     fn on_socket(&mut self, now: Micros, event: SocketEvent) {
         let input = match event {
-            SocketEvent::Open => Input::Connected,
+            SocketEvent::Open => Input::Connected { near: false },
             SocketEvent::Frame(frame) => Input::Frame(frame),
             SocketEvent::Closed => {
                 self.drop_socket();

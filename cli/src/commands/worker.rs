@@ -8,7 +8,7 @@ use crate::size::Size;
 use crate::{human, memory, print};
 use clap::Args;
 use manyhands_client::{Client, ClientError};
-use manyhands_worker_native::{Config, ConnectionView, End, View, Worker};
+use manyhands_worker_native::{Config, ConnectionView, End, Inputs, View, Worker};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +40,11 @@ pub(crate) struct Lend {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
 
+    /// Have all inputs sent and keep them in memory, though the coordinator is
+    /// on this machine: its files are read in place otherwise
+    #[arg(long)]
+    copy_inputs: bool,
+
     /// Where compiled code is kept [default: the user's cache folder]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -67,6 +72,9 @@ impl Lend {
         config.cache = self.cache.clone().or_else(code_cache);
         config.threads = self.threads.unwrap_or(config.threads);
         config.memory = self.memory.map_or(config.memory, |memory| memory.0);
+        if self.copy_inputs {
+            config.inputs = Inputs::Sent;
+        }
         if let Some(name) = &self.name {
             config.name.clone_from(name);
         }

@@ -17,6 +17,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use manyhands_coordinator_core::ConnectionId;
+use manyhands_engine::neighbour;
 use manyhands_protocol::limits::{MAX_FRAME, MAX_SLOTS, clip};
 use manyhands_protocol::message::{Hello, ToCoordinator, ToWorker};
 use manyhands_protocol::{PROTOCOL_VERSION, codec};
@@ -51,7 +52,8 @@ pub(crate) async fn connect(State(app): State<Arc<App>>, request: Request) -> Re
             return ApiError::BadInput(text).into_response();
         }
     };
-    upgrade
+    let door = app.door.clone();
+    let mut response = upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(READ_BUFFER)
         .max_write_buffer_size(2 * MAX_FRAME)
@@ -60,7 +62,13 @@ pub(crate) async fn connect(State(app): State<Arc<App>>, request: Request) -> Re
         .on_upgrade(move |socket| {
             let tasks = app.tasks.clone();
             tasks.track_future(serve(app, socket))
-        })
+        });
+    // Of no use but to those on this machine, which find that out themselves: what is
+    // between them and here may hide it.
+    if let Some(door) = door {
+        response.headers_mut().insert(neighbour::HEADER, door);
+    }
+    response
 }
 
 async fn serve(app: Arc<App>, mut socket: WebSocket) {

@@ -14,26 +14,15 @@ pub(super) use pipe::Input;
 mod socket {
     use super::{Bytes, Read, io};
     use crate::child::output::own_stdin;
+    use crate::passing::Receiver;
     use crate::sealed::map;
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
-    use std::collections::VecDeque;
     use std::fs::File;
-    use std::io::IoSliceMut;
-    use std::mem::MaybeUninit;
-    use std::os::fd::OwnedFd;
 
-    pub(in crate::child) struct Input {
-        socket: File,
-        /// What came with bytes that were read, in order.
-        files: VecDeque<OwnedFd>,
-    }
+    pub(in crate::child) struct Input(Receiver<File>);
 
     impl Input {
         pub(in crate::child) fn stdin() -> io::Result<Self> {
-            Ok(Self {
-                socket: own_stdin()?,
-                files: VecDeque::new(),
-            })
+            Ok(Self(Receiver::new(own_stdin()?)))
         }
 
         /// The memory that came with the command which was read just now.
@@ -44,30 +33,13 @@ mod socket {
 
         /// The file that came with it.
         pub(in crate::child) fn file(&mut self) -> io::Result<File> {
-            let file = self.files.pop_front();
-            let file = file.ok_or_else(|| io::Error::other("a segment without its file"))?;
-            Ok(file.into())
+            self.0.file()
         }
     }
 
     impl Read for Input {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            // The system ends a read behind bytes that something comes with, so
-            // one message is the most there is.
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let mut parts = [IoSliceMut::new(buffer)];
-            let flags = RecvFlags::CMSG_CLOEXEC;
-            let came = recvmsg(&self.socket, &mut parts, &mut control, flags)?;
-            if came.flags.contains(ReturnFlags::CTRUNC) {
-                return Err(io::Error::other("no file can be opened for a segment"));
-            }
-            for message in control.drain() {
-                if let RecvAncillaryMessage::ScmRights(files) = message {
-                    self.files.extend(files);
-                }
-            }
-            Ok(came.bytes)
+            self.0.read(buffer)
         }
     }
 }

@@ -9,12 +9,11 @@ pub(super) use socket::{Stdin, open};
 #[cfg(target_os = "linux")]
 mod socket {
     use crate::given::Given;
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-    use std::io::{self, IoSlice};
-    use std::mem::MaybeUninit;
+    use crate::passing;
+    use std::io;
     use std::os::fd::{AsFd, OwnedFd};
     use std::process::Stdio;
-    use tokio::io::{AsyncWriteExt, Interest};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::UnixStream;
     use tokio::process::Child;
 
@@ -42,17 +41,7 @@ mod socket {
             header: &[u8],
             given: &Given,
         ) -> io::Result<()> {
-            let files = [given.as_fd()];
-            let send = || {
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                let mut control = SendAncillaryBuffer::new(&mut space);
-                let pushed = control.push(SendAncillaryMessage::ScmRights(&files));
-                assert!(pushed, "there is space for one file");
-                let parts = [IoSlice::new(header)];
-                Ok(sendmsg(&self.0, &parts, &mut control, SendFlags::NOSIGNAL)?)
-            };
-            let sent = self.0.async_io(Interest::WRITABLE, send).await?;
-            self.write_all(&header[sent..]).await
+            passing::send_with(&mut self.0, header, given.as_fd()).await
         }
     }
 }

@@ -304,7 +304,7 @@ impl World {
             return;
         }
         match item {
-            Item::Opened => self.tell_worker(id, Input::Connected),
+            Item::Opened => self.tell_worker(id, Input::Connected { near: false }),
             Item::Frame(frame) => self.tell_worker(id, Input::Frame(frame)),
             Item::End => {
                 worker.link = None;

@@ -136,7 +136,7 @@ fn what_was_gone_is_asked_for_when_it_is_needed_again() {
 #[test]
 fn what_the_driver_finds_is_not_asked_for() {
     let mut blobs = Blobs::new(8);
-    blobs.seek();
+    blobs.seek(true);
     let contents: [&[u8]; 3] = [b"aaaa", b"bbbb", b"cccc"];
     let [a, b, c] = contents.map(BlobHash::of);
     for hash in [a, b, c] {
@@ -170,7 +170,7 @@ fn what_the_driver_finds_is_not_asked_for() {
 #[test]
 fn what_the_driver_looks_for_counts_and_is_sought_anew_after_a_break() {
     let mut blobs = Blobs::new(0);
-    blobs.seek();
+    blobs.seek(true);
     let hashes: Vec<BlobHash> = (0..4).map(|fill| BlobHash([fill; 32])).collect();
     for hash in &hashes {
         blobs.pin(*hash, 3 << 20);
@@ -194,7 +194,7 @@ fn what_the_driver_looks_for_counts_and_is_sought_anew_after_a_break() {
 #[test]
 fn what_slots_read_where_it_lies_takes_no_memory_and_is_not_kept() {
     let mut blobs = Blobs::new(1 << 20);
-    blobs.seek();
+    blobs.seek(true);
     let [a, b, c] = [b"a", b"b", b"c"].map(|text| BlobHash::of(text));
     for hash in [a, b] {
         blobs.pin(hash, 1);
@@ -224,7 +224,7 @@ fn what_slots_read_where_it_lies_takes_no_memory_and_is_not_kept() {
 #[test]
 fn bytes_of_what_slots_read_are_asked_for() {
     let mut blobs = Blobs::new(0);
-    blobs.seek();
+    blobs.seek(true);
     let hash = BlobHash::of(b"both");
     blobs.pin(hash, 4);
     blobs.ask(NOW);
@@ -246,7 +246,7 @@ fn what_is_not_what_it_was_is_dropped_though_its_bytes_come_anyway() {
     let hash = BlobHash::of(b"both");
     let read_and_needed = || {
         let mut blobs = Blobs::new(0);
-        blobs.seek();
+        blobs.seek(true);
         blobs.pin(hash, 4);
         blobs.ask(NOW);
         assert_eq!(blobs.found(NOW, hash, Found::Put), Arrival::Whole);
@@ -276,7 +276,7 @@ fn what_is_not_what_it_was_is_dropped_though_its_bytes_come_anyway() {
 #[test]
 fn what_is_not_what_it_was_comes_from_the_coordinator() {
     let mut blobs = Blobs::new(0);
-    blobs.seek();
+    blobs.seek(true);
     let hash = BlobHash::of(b"text");
     blobs.pin(hash, 4);
     blobs.ask(NOW);

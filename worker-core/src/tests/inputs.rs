@@ -291,7 +291,7 @@ fn a_revoked_lease_is_returned_unless_it_has_begun() {
 /// A driver that can read blobs itself, and has been granted all tasks.
 fn fetching(slots: u16) -> World {
     let coordinator = Coordinator::with_lines(&files(16), MergeMode::Concat);
-    let mut world = World::set_up(slots, coordinator, Session::fetching);
+    let mut world = World::near(slots, coordinator);
     let root = world.coordinator.tree.root().unwrap();
     world.coordinator.grant(root);
     world.deliver_all();
@@ -322,6 +322,21 @@ fn what_the_driver_can_read_itself_does_not_come_from_the_coordinator() {
     );
     assert_eq!(world.coordinator.handed.len(), 1);
     assert_eq!(world.disconnects, []);
+}
+
+#[test]
+fn a_driver_that_is_near_no_more_looks_for_nothing() {
+    let mut world = fetching(1);
+    assert!(!std::mem::take(&mut world.sought).is_empty());
+    world.sever();
+    world.near = false;
+    world.wait();
+    world.connect();
+    world.deliver_all();
+    assert_eq!(world.sought, []);
+    world.run_dry();
+    assert_eq!(world.coordinator.needed.len(), 2 + 8, "all is sent");
+    assert_eq!(world.coordinator.handed.len(), 1);
 }
 
 /// Segments lie where slots read them; the driver has put them.

@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) put: BTreeMap<BlobHash, Bytes>,
     /// Whether modules are other bytes than their hash says.
     pub(super) unchecked: bool,
+    /// Whether its driver may be able to read blobs itself, from the next connection on.
+    pub(super) near: bool,
     /// What the driver is to look for itself.
     pub(super) sought: Vec<BlobHash>,
     pub(super) disconnects: Vec<Reason>,
@@ -94,6 +96,7 @@ impl World {
             jobs: BTreeMap::new(),
             to_load: Vec::new(),
             put: BTreeMap::new(),
+            near: false,
             unchecked: false,
             sought: Vec::new(),
             disconnects: Vec::new(),
@@ -118,6 +121,15 @@ impl World {
         world
     }
 
+    /// Welcomed, with a driver that can read blobs itself.
+    pub(super) fn near(slots: u16, coordinator: Coordinator) -> Self {
+        let mut world = Self::new(slots, coordinator);
+        world.near = true;
+        world.connect();
+        world.deliver_all();
+        world
+    }
+
     /// Welcomed, with a session that was set up in another way.
     pub(super) fn set_up(
         slots: u16,
@@ -136,7 +148,7 @@ impl World {
     pub(super) fn connect(&mut self) {
         assert!(std::mem::take(&mut self.connecting), "no socket is wanted");
         self.open = true;
-        self.handle(Input::Connected);
+        self.handle(Input::Connected { near: self.near });
     }
 
     pub(super) fn handle(&mut self, input: Input) {
