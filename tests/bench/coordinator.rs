@@ -99,9 +99,20 @@ impl Coordinator {
 
     /// A native worker, once it is connected.
     pub(crate) async fn worker(&self, threads: u16, cache: &Path) -> Process {
+        self.worker_with(threads, cache, &[]).await
+    }
+
+    /// The same with further options.
+    pub(crate) async fn worker_with(
+        &self,
+        threads: u16,
+        cache: &Path,
+        options: &[&str],
+    ) -> Process {
         let url = format!("http://{}", self.address);
         let (threads, cache) = (threads.to_string(), cache.display().to_string());
-        let arguments = ["worker", &url, "--threads", &threads, "--cache", &cache];
+        let mut arguments = vec!["worker", &url, "--threads", &threads, "--cache", &cache];
+        arguments.extend(options);
         let mut worker = Process::manyhands(arguments).expect("the worker starts");
         let connected = worker
             .line(|line| line.starts_with("connected").then_some(line))

@@ -61,12 +61,23 @@ impl Text {
 /// What one round came to.
 struct Round {
     alone: Duration,
-    uploaded: Duration,
-    again: Duration,
-    /// Bytes of the input that the second run was sent.
-    sent_again: f64,
     private: Duration,
+    /// A worker that is handed the coordinator's file.
+    shared: Twice,
+    /// One that is sent the text, as on another machine.
+    sent: Twice,
 }
+
+/// Two runs on an input that was uploaded.
+struct Twice {
+    first: Duration,
+    again: Duration,
+    /// Bytes that the second run was sent.
+    sent_again: f64,
+}
+
+/// Makes a worker one of another machine.
+const SENT_ALL: &[&str] = &["--copy-inputs"];
 
 pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     let text = Text::new(plan.work(256 << 20, 4 << 20));
@@ -98,41 +109,59 @@ async fn times(text: &Text, plan: &Plan, table: &mut Table) {
     let what = format!("{size}: one process, in memory already");
     table.add(Row::of(PART, what, Unit::Seconds, &alone));
     let what = format!("{size}, uploaded: coordinator and native worker");
-    let uploaded = all(|round| round.uploaded);
-    table.add(Row::ratio(PART, what, &uploaded, &alone).at_most(1.25));
+    let shared = all(|round| round.shared.first);
+    table.add(Row::ratio(PART, what, &shared, &alone).at_most(1.25));
+    let what = format!("{size}, uploaded, sent as to another machine");
+    let sent = all(|round| round.sent.first);
+    table.add(Row::ratio(PART, what, &sent, &alone));
     let what = format!("{size}: `run`, from the command to its end");
     let private = all(|round| round.private);
     table.add(Row::ratio(PART, what, &private, &alone).at_most(1.25));
-    let what = format!("{size}, once more: coordinator and native worker");
-    let again = all(|round| round.again);
-    table.add(Row::ratio(PART, what, &again, &alone).at_most(1.25));
-    let sent: Vec<f64> = rounds.iter().map(|round| round.sent_again / 1e6).collect();
-    let what = format!("{size}, once more: sent to the same worker");
-    table.add(Row::of(PART, what, Unit::Megabytes, &sent).at_most(0.0));
+    let kinds: [(&str, fn(&Round) -> &Twice); 2] = [
+        ("once more", |round| &round.shared),
+        ("sent before, once more", |round| &round.sent),
+    ];
+    for (kind, of) in kinds {
+        let again: Vec<_> = rounds.iter().map(|round| of(round).again).collect();
+        let what = format!("{size}, {kind}");
+        table.add(Row::ratio(PART, what, &seconds(&again), &alone).at_most(1.25));
+        let sent = rounds.iter().map(|round| of(round).sent_again / 1e6);
+        let what = format!("{size}, {kind}: sent to it");
+        let row = Row::of(PART, what, Unit::Megabytes, &sent.collect::<Vec<_>>());
+        table.add(row.at_most(0.0));
+    }
 }
 
 async fn once(text: &Text, here: &InProcess, expected: &[u8], cache: &Path) -> Round {
     let (alone, bytes) = here.run();
     assert_eq!(bytes, expected, "in one process");
-    let private = private(text, expected).await;
+    Round {
+        alone,
+        private: private(text, expected).await,
+        shared: uploaded(text, cache, &[]).await,
+        sent: uploaded(text, cache, SENT_ALL).await,
+    }
+}
+
+/// Two runs, one after the other, by a worker with these options.
+async fn uploaded(text: &Text, cache: &Path, options: &[&str]) -> Twice {
     let data = tempfile::tempdir().expect("a folder");
     let served = Served::start(data.path()).await;
-    let _worker = served.coordinator.worker(threads(), cache).await;
+    let worker = served.coordinator.worker_with(threads(), cache, options);
+    let _worker = worker.await;
     // From now on the worker has the module and its code.
     let few = served.upload_bytes(b"a few words\n").await;
     served.counted(few).await;
     let hash = served.upload(text).await;
-    let uploaded = served.counted(hash).await;
+    let first = served.counted(hash).await;
     let sent = served.coordinator.metric(SENT).await;
     let again = served.counted(hash).await;
     let sent_again = served.coordinator.metric(SENT).await - sent;
     served.coordinator.kill().await;
-    Round {
-        alone,
-        uploaded,
+    Twice {
+        first,
         again,
         sent_again,
-        private,
     }
 }
 
@@ -247,7 +276,10 @@ async fn memory(plan: &Plan, table: &mut Table) {
         let text = Text::new(len);
         let data = tempfile::tempdir().expect("a folder");
         let served = Served::start(data.path()).await;
-        let _worker = served.coordinator.worker(threads(), cache.path()).await;
+        let worker = served
+            .coordinator
+            .worker_with(threads(), cache.path(), SENT_ALL);
+        let _worker = worker.await;
         let hash = served.upload(&text).await;
         served.counted(hash).await;
         peaks.push(peak_mb(served.coordinator.process()));
