@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Blocks of single tasks, whatever a worker's speed: none takes a microsecond.
 pub(crate) const SINGLE_TASKS: [&str; 2] = ["--block-us", "1"];
 
+/// As long as an answer may be waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
 pub(crate) struct Coordinator {
     pub(crate) client: Client,
     /// Where it listens: host and port.
@@ -78,14 +81,31 @@ impl Coordinator {
 
     /// Uploads a module and submits a job of it.
     pub(crate) async fn submit(&self, wasm: Vec<u8>, params: Value) -> JobView {
-        let module = self.client.upload_module(wasm).await;
-        let module = module.expect("the module is admitted").hash;
-        let submission = submission(module.to_string(), params);
+        let submission = self.submission(wasm, params).await;
         let job = self.client.submit(&submission).await;
         job.expect("the job is accepted")
     }
 
-    /// The job once it is over.
+    /// Uploads a module; a submission of it.
+    pub(crate) async fn submission(&self, wasm: Vec<u8>, params: Value) -> Submission {
+        let module = self.client.upload_module(wasm).await;
+        let module = module.expect("the module is admitted").hash;
+        submission(module.to_string(), params)
+    }
+
+    /// What this submission came to, as one learns who waits with it for the result.
+    pub(crate) async fn wait(&self, submission: &Submission) -> JobView {
+        assert!(submission.key.is_some(), "a job that is waited for again");
+        loop {
+            let waited = self.client.submit_and_wait(submission, LONGEST_WAIT).await;
+            let job = waited.expect("the job is there").job;
+            if job.state.is_over() {
+                return job;
+            }
+        }
+    }
+
+    /// The job once it is over, and its end recorded.
     pub(crate) async fn over(&self, job: JobId) -> JobView {
         let mut watch = self.client.watch(job);
         let mut last = None;

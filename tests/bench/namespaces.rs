@@ -142,8 +142,11 @@ async fn work(fleet: Fleet, round_trip: Duration, seed: u64, far: &Far, home: &H
     }
     let slots = speeds.iter().sum::<f64>() * f64::from(SLOTS);
     let tasks = (slots * fleet.job.div_duration_f64(TASK)) as u64;
-    let submitted = coordinator.submit(guest(MergeMode::Reduce, tasks), json!({}));
-    let job = submitted.await.id;
+    let wasm = guest(MergeMode::Reduce, tasks);
+    let mut submission = coordinator.submission(wasm, json!({})).await;
+    submission.key = Some("waited for".to_owned());
+    let submitted = coordinator.client.submit(&submission).await;
+    submitted.expect("the job is accepted");
     let began = diary.now();
     let vanishing = async {
         let mut random = Random::new(seed);
@@ -166,15 +169,20 @@ async fn work(fleet: Fleet, round_trip: Duration, seed: u64, far: &Far, home: &H
         }
         std::future::pending::<()>().await;
     };
-    let view = tokio::select! {
-        view = coordinator.over(job) => view,
+    let over = async {
+        let view = coordinator.wait(&submission).await;
+        (view, diary.now())
+    };
+    // The moment is taken before the hosts of those that vanished are taken down.
+    let (view, ended) = tokio::select! {
+        over = over => over,
         () = vanishing => unreachable!("it goes on"),
     };
     let job = Job {
         tasks,
         task: TASK,
         began,
-        ended: diary.now(),
+        ended,
     };
     for (_, _, working) in &machines {
         working.abort();
