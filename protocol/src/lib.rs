@@ -27,5 +27,5 @@ pub use split::{
 };
 
 /// The version both sides name in their hello; raised whenever the encoding of
-/// any message changes (a test notices).
-pub const PROTOCOL_VERSION: u16 = 3;
+/// any message changes (a test notices), or what admission writes into modules.
+pub const PROTOCOL_VERSION: u16 = 4;

@@ -8,6 +8,10 @@
 //!   global [`OOM_SENTINEL`] to 1 and executes `unreachable`. Every
 //!   `memory.grow` of the module becomes a call of it, so that "no more memory"
 //!   is a trap in every engine and never a value a guest could compute with.
+//! - A memory that begins 1 MiB larger than the module's own, within its maximum, and a
+//!   mutable `i32` global that counts the pages which the guest has asked for: the first
+//!   it grows by are there, and `memory.size` reads that global. An access beyond the
+//!   guest's pages, and within those, does not trap: in no engine.
 //!   After a trap a host tells it from others by that global, which wasmtime,
 //!   V8, SpiderMonkey and JavaScriptCore all let it read
 //!   (`instance.exports.manyhands_oom.value` in JavaScript).
@@ -85,12 +89,6 @@ pub fn admit(wasm: &[u8], memory_limit: u64) -> Result<Admitted, Refusal> {
     validate(wasm)?;
     let shape = Shape::read(wasm)?;
     let pages = memory_limit.min(MAX_MEMORY) / PAGE;
-    if shape.memory.initial > pages {
-        return Err(Refusal::MemoryTooLarge {
-            minimum: shape.memory.initial * PAGE,
-            limit: pages * PAGE,
-        });
-    }
     let wasm = rewrite::rewrite(wasm, &shape, pages)?;
     Ok(Admitted {
         hash: BlobHash::of(&wasm),

@@ -2,26 +2,39 @@
 //! change is copied as it is, so that a module's bytes stay its author's.
 
 use super::shape::Shape;
-use super::{OOM_SENTINEL, Refusal};
+use super::{OOM_SENTINEL, PAGE, Refusal};
 use std::borrow::Cow;
 use std::ops::Range;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection,
-    GlobalType, MemorySection, MemoryType, Module, RawSection, SectionId, TypeSection, ValType,
+    GlobalType, Instruction, MemorySection, MemoryType, Module, RawSection, SectionId, TypeSection,
+    ValType,
 };
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
-/// Indices of what admission adds to a module, or has added before.
+/// Pages that an instance has beyond those that its module asks for, so that the first
+/// it grows by are there: to grow a memory, and to shrink it for the next instance, each
+/// changes what all threads of a process may touch, and takes longer than all else that
+/// a fresh instance costs.
+const READY: u64 = 16;
+
+/// Globals that admission adds: the sentinel, and how many pages the guest has.
+const GLOBALS: u32 = 2;
+
+/// What admission adds to a module, or has added before: indices, and of the memory the
+/// pages that the author's module asks for.
 struct Added {
     /// Whether this pass adds it.
     now: bool,
     ty: u32,
     grow: u32,
     sentinel: u32,
+    pages: u32,
+    initial: u64,
 }
 
-/// The module as it is shipped: at most `pages` of memory, `memory.grow`
-/// that traps, no custom sections but `manyhands` and `name`.
+/// The module as it is shipped: at most `pages` of memory, some of them at once,
+/// `memory.grow` that traps, no custom sections but `manyhands` and `name`.
 pub(super) fn rewrite(wasm: &[u8], shape: &Shape, pages: u64) -> Result<Vec<u8>, Refusal> {
     let added = match shape.sentinel {
         None => Added {
@@ -29,9 +42,17 @@ pub(super) fn rewrite(wasm: &[u8], shape: &Shape, pages: u64) -> Result<Vec<u8>,
             ty: shape.types,
             grow: shape.functions,
             sentinel: shape.globals,
+            pages: shape.globals + 1,
+            initial: shape.memory.initial,
         },
         Some(offset) => recognise(wasm, shape).ok_or(Refusal::ReservedExport { offset })?,
     };
+    if added.initial > pages {
+        return Err(Refusal::MemoryTooLarge {
+            minimum: added.initial * PAGE,
+            limit: pages * PAGE,
+        });
+    }
     let mut module = Module::new();
     let mut has_globals = false;
     let mut code = CodeSection::new();
@@ -43,13 +64,13 @@ pub(super) fn rewrite(wasm: &[u8], shape: &Shape, pages: u64) -> Result<Vec<u8>,
                 code.raw(&with_grow_calls(body, &added)?);
                 if code.len() + u32::from(added.now) == defined(shape, &added) {
                     if added.now {
-                        code.function(&grow_function(added.sentinel));
+                        code.function(&grow_function(added.sentinel, added.pages));
                     }
                     module.section(&code);
                 }
             }
             Payload::MemorySection(_) => {
-                module.section(&limited_memory(shape, pages));
+                module.section(&limited_memory(shape, added.initial, pages));
             }
             Payload::CustomSection(section) => {
                 if matches!(section.name(), "manyhands" | "name") {
@@ -62,10 +83,10 @@ pub(super) fn rewrite(wasm: &[u8], shape: &Shape, pages: u64) -> Result<Vec<u8>,
                 };
                 has_globals |= id == SectionId::Global as u8;
                 if id == SectionId::Export as u8 && !has_globals && added.now {
-                    module.section(&sentinel_section());
+                    module.section(&added_globals(&added));
                 }
                 match extension(id, &added) {
-                    Some(item) if added.now => extend(&mut module, wasm, id, range, &item)?,
+                    Some(items) if added.now => extend(&mut module, wasm, id, range, &items)?,
                     _ => copy(&mut module, wasm, id, range),
                 }
             }
@@ -86,28 +107,28 @@ fn copy(module: &mut Module, wasm: &[u8], id: u8, range: Range<usize>) {
     });
 }
 
-/// Copies a section whose contents are a counted list, with one item more.
+/// Copies a section whose contents are a counted list, with some items more.
 fn extend(
     module: &mut Module,
     wasm: &[u8],
     id: u8,
     range: Range<usize>,
-    item: &[u8],
+    (more, items): &(u32, Vec<u8>),
 ) -> Result<(), Refusal> {
     let mut reader = wasmparser::BinaryReader::new(&wasm[range.clone()], range.start);
     let count = reader.read_var_u32()?;
-    let mut data = Vec::with_capacity(range.len() + item.len() + 1);
-    (count + 1).encode(&mut data);
+    let mut data = Vec::with_capacity(range.len() + items.len() + 1);
+    (count + more).encode(&mut data);
     data.extend_from_slice(&wasm[reader.original_position()..range.end]);
-    data.extend_from_slice(item);
+    data.extend_from_slice(items);
     module.section(&RawSection { id, data: &data });
     Ok(())
 }
 
-/// What is added to the section of this id: one item of its list, encoded.
-fn extension(id: u8, added: &Added) -> Option<Vec<u8>> {
-    // A section of one item, encoded, is its size, the count 1, and the item.
-    let only_item = |section: &dyn Fn(&mut Vec<u8>)| {
+/// What is added to the section of this id: items of its list, how many and encoded.
+fn extension(id: u8, added: &Added) -> Option<(u32, Vec<u8>)> {
+    // A section of few items, encoded, is its size, their number, and the items.
+    let items = |section: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = Vec::new();
         section(&mut bytes);
         let size = bytes
@@ -121,27 +142,27 @@ fn extension(id: u8, added: &Added) -> Option<Vec<u8>> {
     const GLOBAL: u8 = SectionId::Global as u8;
     const EXPORT: u8 = SectionId::Export as u8;
     match id {
-        TYPE => Some(only_item(&|bytes| {
+        TYPE => {
             let mut section = TypeSection::new();
             section.ty().function([ValType::I32], [ValType::I32]);
-            section.encode(bytes);
-        })),
+            Some((1, items(&|bytes| section.encode(bytes))))
+        }
         FUNCTION => {
             let mut item = Vec::new();
             added.ty.encode(&mut item);
-            Some(item)
+            Some((1, item))
         }
-        GLOBAL => Some(only_item(&|bytes| sentinel_section().encode(bytes))),
-        EXPORT => Some(only_item(&|bytes| {
+        GLOBAL => Some((GLOBALS, items(&|bytes| added_globals(added).encode(bytes)))),
+        EXPORT => {
             let mut section = ExportSection::new();
             section.export(OOM_SENTINEL, ExportKind::Global, added.sentinel);
-            section.encode(bytes);
-        })),
+            Some((1, items(&|bytes| section.encode(bytes))))
+        }
         _ => None,
     }
 }
 
-fn sentinel_section() -> GlobalSection {
+fn added_globals(added: &Added) -> GlobalSection {
     let mut section = GlobalSection::new();
     let ty = GlobalType {
         val_type: ValType::I32,
@@ -149,14 +170,16 @@ fn sentinel_section() -> GlobalSection {
         shared: false,
     };
     section.global(ty, &ConstExpr::i32_const(0));
+    // At most 65536 of them.
+    section.global(ty, &ConstExpr::i32_const(added.initial as i32));
     section
 }
 
-fn limited_memory(shape: &Shape, pages: u64) -> MemorySection {
+fn limited_memory(shape: &Shape, initial: u64, pages: u64) -> MemorySection {
     let maximum = shape.memory.maximum.map_or(pages, |own| own.min(pages));
     let mut section = MemorySection::new();
     section.memory(MemoryType {
-        minimum: shape.memory.initial,
+        minimum: (initial + READY).min(maximum),
         maximum: Some(maximum),
         memory64: false,
         shared: false,
@@ -165,14 +188,26 @@ fn limited_memory(shape: &Shape, pages: u64) -> MemorySection {
     section
 }
 
-/// `memory.grow` that sets the sentinel and traps where it fails.
-fn grow_function(sentinel: u32) -> Function {
-    let mut function = Function::new([]);
+/// `memory.grow` that takes pages which are there already before it asks for more, and
+/// sets the sentinel and traps where there are none.
+fn grow_function(sentinel: u32, pages: u32) -> Function {
+    let (more, had, ready) = (0, 1, 2);
+    let mut function = Function::new([(2, ValType::I32)]);
     function
         .instructions()
-        .local_get(0)
+        .global_get(pages)
+        .local_set(had)
+        .local_get(more)
+        .memory_size(0)
+        .local_get(had)
+        .i32_sub()
+        .local_tee(ready)
+        .i32_gt_u()
+        .if_(BlockType::Empty)
+        .local_get(more)
+        .local_get(ready)
+        .i32_sub()
         .memory_grow(0)
-        .local_tee(0)
         .i32_const(-1)
         .i32_eq()
         .if_(BlockType::Empty)
@@ -180,64 +215,83 @@ fn grow_function(sentinel: u32) -> Function {
         .global_set(sentinel)
         .unreachable()
         .end()
-        .local_get(0)
+        .end()
+        .local_get(had)
+        .local_get(more)
+        .i32_add()
+        .global_set(pages)
+        .local_get(had)
         .end();
     function
 }
 
-/// The body with a call of the growing function for each `memory.grow`.
+/// The body with a call of the growing function for each `memory.grow`, and with the
+/// pages that the guest has for each `memory.size`.
 fn with_grow_calls<'a>(body: &FunctionBody<'a>, added: &Added) -> Result<Cow<'a, [u8]>, Refusal> {
     let bytes = body.as_bytes();
-    let grows = grows(body)?;
-    if grows.is_empty() || !added.now {
+    let found = sizes(body)?;
+    if found.is_empty() || !added.now {
         return Ok(bytes.into());
     }
     let start = body.range().start;
-    let mut out = Vec::with_capacity(bytes.len() + 8 * grows.len());
+    let mut out = Vec::with_capacity(bytes.len() + 8 * found.len());
     let mut copied = 0;
-    for grow in grows {
-        out.extend_from_slice(&bytes[copied..grow.start - start]);
-        wasm_encoder::Instruction::Call(added.grow).encode(&mut out);
-        copied = grow.end - start;
+    for (at, grows) in found {
+        out.extend_from_slice(&bytes[copied..at.start - start]);
+        let instead = match grows {
+            true => Instruction::Call(added.grow),
+            false => Instruction::GlobalGet(added.pages),
+        };
+        instead.encode(&mut out);
+        copied = at.end - start;
     }
     out.extend_from_slice(&bytes[copied..]);
     Ok(out.into())
 }
 
-/// Where a body grows the memory; offsets in the module.
-fn grows(body: &FunctionBody<'_>) -> Result<Vec<Range<usize>>, Refusal> {
+/// Where a body grows the memory (true) or asks for its size; offsets in the module.
+fn sizes(body: &FunctionBody<'_>) -> Result<Vec<(Range<usize>, bool)>, Refusal> {
     let mut operators = body.get_operators_reader()?;
-    let mut grows = Vec::new();
+    let mut found = Vec::new();
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;
-        match operator {
-            Operator::MemoryGrow { .. } => grows.push(offset..operators.original_position()),
+        let grows = match operator {
+            Operator::MemoryGrow { .. } => true,
+            Operator::MemorySize { .. } => false,
             Operator::TableGrow { .. } => return Err(Refusal::TableGrow { offset }),
-            _ => {}
-        }
+            _ => continue,
+        };
+        found.push((offset..operators.original_position(), grows));
     }
-    Ok(grows)
+    Ok(found)
 }
 
 /// Finds what an earlier pass has added, if it is all there as that pass
 /// would have written it.
 fn recognise(wasm: &[u8], shape: &Shape) -> Option<Added> {
     let grow = shape.functions.checked_sub(1)?;
-    let sentinel = shape.globals.checked_sub(1)?;
-    let expected = grow_function(sentinel).into_raw_body();
+    let sentinel = shape.globals.checked_sub(GLOBALS)?;
+    let expected = grow_function(sentinel, sentinel + 1).into_raw_body();
+    let mut initial = None;
     let mut types_end = None;
     let mut bodies = 0;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.ok()? {
             Payload::FunctionSection(section) => types_end = section.into_iter().last(),
             Payload::GlobalSection(section) => {
-                let global = section.into_iter().last()?.ok()?;
-                let zero = global.init_expr.get_operators_reader().read().ok()?;
-                let ty = global.ty;
-                let as_added = ty.mutable
-                    && ty.content_type == wasmparser::ValType::I32
-                    && matches!(zero, Operator::I32Const { value: 0 });
-                as_added.then_some(())?;
+                let skipped = section.count().checked_sub(GLOBALS)?;
+                let mut added = section.into_iter().skip(skipped as usize);
+                let mut value = || {
+                    let global = added.next()?.ok()?;
+                    let ty = global.ty;
+                    let counts = ty.mutable && ty.content_type == wasmparser::ValType::I32;
+                    match global.init_expr.get_operators_reader().read().ok()? {
+                        Operator::I32Const { value } if counts => u64::try_from(value).ok(),
+                        _ => None,
+                    }
+                };
+                (value()? == 0).then_some(())?;
+                initial = Some(value()?);
             }
             Payload::ExportSection(section) => {
                 let export = section.into_iter().last()?.ok()?;
@@ -251,7 +305,7 @@ fn recognise(wasm: &[u8], shape: &Shape) -> Option<Added> {
                 let fits = if last {
                     body.as_bytes() == expected
                 } else {
-                    grows(&body).ok()?.is_empty()
+                    sizes(&body).ok()?.is_empty()
                 };
                 fits.then_some(())?;
             }
@@ -264,5 +318,7 @@ fn recognise(wasm: &[u8], shape: &Shape) -> Option<Added> {
         ty,
         grow,
         sentinel,
+        pages: sentinel + 1,
+        initial: initial.filter(|initial| *initial <= shape.memory.initial)?,
     })
 }

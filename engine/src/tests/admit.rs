@@ -2,9 +2,10 @@
 //! writes into a module.
 
 use super::guests::{assemble, concat, plain, reduce};
-use crate::admit::{Admitted, OOM_SENTINEL, Refusal, admit};
+use crate::admit::{Admitted, OOM_SENTINEL, PAGE, Refusal, admit};
 use manyhands_protocol::{BlobHash, MergeMode};
 use wasmparser::{Operator, Parser, Payload};
+use wasmtime::{Engine, Instance, Module, Store};
 
 const LIMIT: u64 = 1 << 20;
 
@@ -242,6 +243,61 @@ fn admission_is_idempotent_and_names_what_it_found() {
     assert_eq!((merge, takes_inputs), (MergeMode::Reduce, false));
 }
 
+/// What a guest with 4 pages of its own sees of its memory.
+const MEMORY: &str = "(func (export \"size\") (result i32) memory.size)
+    (func (export \"grow\") (param i32) (result i32) (memory.grow (local.get 0)))";
+
+#[test]
+fn a_guest_sees_the_pages_that_it_asked_for_and_the_first_are_there() {
+    let admitted = admit(&variant(MEMORY), 24 * PAGE).unwrap();
+    let engine = Engine::default();
+    let module = Module::new(&engine, &admitted.wasm).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let size = instance.get_typed_func::<(), u32>(&mut store, "size");
+    let grow = instance.get_typed_func::<u32, u32>(&mut store, "grow");
+    let (size, grow) = (size.unwrap(), grow.unwrap());
+    let memory = instance.get_memory(&mut store, "memory").unwrap();
+    let sentinel = instance.get_global(&mut store, OOM_SENTINEL).unwrap();
+    assert_eq!(size.call(&mut store, ()).unwrap(), 4);
+    for (more, had, there) in [
+        (0, 4, 20),
+        (10, 4, 20),
+        (6, 14, 20),
+        (0, 20, 20),
+        (3, 20, 23),
+    ] {
+        assert_eq!(grow.call(&mut store, more).unwrap(), had, "{more} more");
+        assert_eq!(size.call(&mut store, ()).unwrap(), had + more);
+        assert_eq!(memory.size(&store), there, "after {more} more");
+    }
+    for more in [2, u32::MAX] {
+        assert!(grow.call(&mut store, more).is_err(), "{more} more");
+        assert_eq!(sentinel.get(&mut store).i32(), Some(1));
+        assert_eq!(size.call(&mut store, ()).unwrap(), 23);
+    }
+    assert_eq!(grow.call(&mut store, 1).unwrap(), 23, "all that is allowed");
+}
+
+#[test]
+fn another_pass_counts_from_the_pages_that_the_author_asked_for() {
+    let once = admit(&variant(MEMORY), 24 * PAGE).unwrap();
+    let least = admit(&once.wasm, 4 * PAGE).unwrap();
+    assert_eq!(least, admit(&variant(MEMORY), 4 * PAGE).unwrap());
+    let refused = admit(&once.wasm, 3 * PAGE).unwrap_err();
+    let (minimum, limit) = (4 * PAGE, 3 * PAGE);
+    assert_eq!(refused, Refusal::MemoryTooLarge { minimum, limit });
+    // The first page count that is nobody's: 4 as the second global's value.
+    let mut forged = once.wasm.to_vec();
+    let globals = [0x7f, 1, 0x41, 0, 0x0b, 0x7f, 1, 0x41, 4, 0x0b];
+    let found = forged.windows(globals.len()).position(|at| at == globals);
+    forged[found.unwrap() + 8] = 21;
+    assert!(matches!(
+        admit(&forged, 24 * PAGE),
+        Err(Refusal::ReservedExport { .. })
+    ));
+}
+
 #[test]
 fn what_an_earlier_pass_wrote_is_not_taken_on_trust() {
     // As admission would leave it, but with a growth of its own.
@@ -270,7 +326,8 @@ fn the_memory_gets_its_maximum_and_debug_sections_go() {
         match payload.unwrap() {
             Payload::MemorySection(section) => {
                 let memory = section.into_iter().next().unwrap().unwrap();
-                assert_eq!((memory.initial, memory.maximum), (4, Some(16)));
+                // Its own, and those it may grow by first, within the limit.
+                assert_eq!((memory.initial, memory.maximum), (16, Some(16)));
             }
             Payload::CustomSection(section) => sections.push(section.name().to_owned()),
             Payload::CodeSectionEntry(body) => {

@@ -177,7 +177,7 @@ fn the_encoding_changes_only_with_the_version() {
         frames.extend(encode(&message));
     }
     let fingerprint = (PROTOCOL_VERSION, &BlobHash::of(&frames).to_string()[..16]);
-    assert_eq!(fingerprint, (3, "c9563133e95b0bfc"));
+    assert_eq!(fingerprint, (4, "243b2cb9924c2e79"));
 }
 
 #[test]
