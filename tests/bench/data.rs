@@ -76,6 +76,9 @@ struct Twice {
     sent_again: f64,
 }
 
+/// One of a round's kinds.
+type Of = fn(&Round) -> &Twice;
+
 /// Makes a worker one of another machine.
 const SENT_ALL: &[&str] = &["--copy-inputs"];
 
@@ -117,7 +120,7 @@ async fn times(text: &Text, plan: &Plan, table: &mut Table) {
     let what = format!("{size}: `run`, from the command to its end");
     let private = all(|round| round.private);
     table.add(Row::ratio(PART, what, &private, &alone).at_most(1.25));
-    let kinds: [(&str, fn(&Round) -> &Twice); 2] = [
+    let kinds: [(&str, Of); 2] = [
         ("once more", |round| &round.shared),
         ("sent before, once more", |round| &round.sent),
     ];
