@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use manyhands_client::Client;
-use manyhands_coordinator::{Config, Coordinator, InPlace, Place};
+use manyhands_coordinator::{Config, Coordinator, InPlace};
 use manyhands_engine::compute;
 use manyhands_protocol::BlobHash;
 use manyhands_worker_native::{self as native, End, FileRange, Inputs, Nearby, Worker};
@@ -54,8 +54,7 @@ struct Here(InPlace);
 
 impl Nearby for Here {
     fn find(&self, hash: BlobHash) -> Option<FileRange> {
-        let Place { file, offset, len } = self.0.find(hash)?;
-        Some(FileRange { file, offset, len })
+        self.0.find(hash)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::blobs::{Blobs, Place};
 use bytes::Bytes;
 pub(crate) use cut::{Cutter, cut};
 pub(crate) use cuts::{Cuts, KnownCuts};
+use manyhands_engine::part::FileRange;
 use manyhands_protocol::message::SegmentRef;
 use manyhands_protocol::{BlobHash, Segment, SplitError};
 use serde::{Deserialize, Serialize};
@@ -172,8 +173,8 @@ impl InPlace {
     /// Where the segment with this hash lies. Its file may have changed since it was
     /// hashed.
     #[must_use]
-    pub fn find(&self, hash: BlobHash) -> Option<Place> {
-        self.0.find(hash)
+    pub fn find(&self, hash: BlobHash) -> Option<FileRange> {
+        self.0.find(hash).map(FileRange::from)
     }
 }
 

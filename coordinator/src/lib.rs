@@ -26,7 +26,7 @@ mod sockets;
 mod start;
 mod submit;
 
-pub use blobs::{BlobError, Place};
+pub use blobs::BlobError;
 pub use config::{Config, DEFAULT_LISTEN, Limits};
 pub use error::ApiError;
 pub use inputs::InPlace;

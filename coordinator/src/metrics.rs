@@ -86,7 +86,7 @@ impl Metrics {
             shared_bytes: counter(
                 &mut registry,
                 "shared_bytes",
-                "Bytes of inputs whose files were handed to workers of this machine",
+                "Bytes of inputs that workers of this machine asked for, to read them in place",
             ),
             refused: counter(
                 &mut registry,

@@ -2,8 +2,9 @@
 
 use manyhands_engine::open_files;
 
-/// What is open besides workers' connections: the journal, blobs, pipes, and
-/// those who look at the page.
+/// What is open besides workers' connections: the journal, blobs, pipes, workers of this
+/// machine that are handed files (64 connections and as many files at most), and those
+/// who look at the page.
 const OTHERS: u64 = 256;
 
 /// How many workers fit, at most `wanted`, once the limit is as high as it may be.

@@ -3,7 +3,7 @@
 
 use crate::admissions::Admissions;
 use crate::app::App;
-use crate::blobs::{BlobError, Blobs, Durability, Place};
+use crate::blobs::{BlobError, Blobs, Durability};
 use crate::board::Board;
 use crate::config::Config;
 use crate::driver::{self, Driver, Input, unix_ms};
@@ -19,7 +19,6 @@ use axum::http::HeaderValue;
 use manyhands_coordinator_core::{ClaimKey, Core, Damaged, Plan, Stored};
 use manyhands_engine::compute::Compute;
 use manyhands_engine::neighbour::Door;
-use manyhands_engine::part::FileRange;
 use manyhands_protocol::api::{JobView, Submission};
 use manyhands_protocol::{Incarnation, MergeMode};
 use std::io;
@@ -279,9 +278,9 @@ fn open_door() -> (Option<Door>, Option<HeaderValue>) {
 async fn hand_over(app: Arc<App>, door: Door) {
     let (segments, handed) = (Arc::clone(&app.segments), app.metrics.shared_bytes.clone());
     let find = move |hash| {
-        let Place { file, offset, len } = segments.find(hash)?;
-        handed.inc_by(len);
-        Some(FileRange { file, offset, len })
+        let place = segments.find(hash)?;
+        handed.inc_by(place.len);
+        Some(place.into())
     };
     app.closing.run_until_cancelled(door.serve(find)).await;
 }

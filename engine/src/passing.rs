@@ -10,15 +10,16 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// Sends a message, and the file with it.
+/// Sends the first bytes of a message, and the file with them. Gives their number: the
+/// rest is to be sent as usual. Of what fails nothing was sent.
 pub(crate) async fn send_with(
-    socket: &mut UnixStream,
+    socket: &UnixStream,
     message: &[u8],
     file: BorrowedFd<'_>,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let files = [file];
     let send = || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -27,10 +28,9 @@ pub(crate) async fn send_with(
         assert!(pushed, "there is space for one file");
         let parts = [IoSlice::new(message)];
         let flags = SendFlags::NOSIGNAL;
-        Ok(sendmsg(&*socket, &parts, &mut control, flags)?)
+        Ok(sendmsg(socket, &parts, &mut control, flags)?)
     };
-    let sent = socket.async_io(Interest::WRITABLE, send).await?;
-    socket.write_all(&message[sent..]).await
+    socket.async_io(Interest::WRITABLE, send).await
 }
 
 /// Reads from a socket, and keeps the files that come with what is read.
@@ -48,7 +48,16 @@ impl<S: AsFd> Receiver<S> {
         }
     }
 
-    /// The file that came with what was read just now.
+    /// Files that came and were not taken.
+    pub(crate) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The first file that came and was not taken.
     pub(crate) fn file(&mut self) -> io::Result<File> {
         let file = self.files.pop_front();
         let file = file.ok_or_else(|| io::Error::other("a message without its file"))?;

@@ -27,5 +27,10 @@ pub use split::{
 };
 
 /// The version both sides name in their hello; raised whenever the encoding of
-/// any message changes (a test notices), or what admission writes into modules.
+/// any message changes (a test notices), what admission writes into modules, or
+/// how files are handed to workers of the coordinator's machine.
 pub const PROTOCOL_VERSION: u16 = 4;
+
+/// The header by which a coordinator tells workers of its own machine where they are
+/// handed files, when a WebSocket is opened.
+pub const NEIGHBOUR_HEADER: &str = "manyhands-neighbour";

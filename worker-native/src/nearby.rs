@@ -38,14 +38,19 @@ pub(crate) type Found = (BlobHash, At);
 trait Source: Send + 'static {
     /// So many at once, at most.
     const AT_ONCE: usize;
+    /// Those that are shorter, in bytes, are nowhere.
+    const LEAST: u64;
 
     /// Where each of these is, given with its length in bytes. May block.
     fn look_for(&mut self, wanted: &[(BlobHash, u64)]) -> Vec<At>;
 }
 
-/// Looks for blobs in the order in which they are asked for. Its thread ends with it.
+/// Looks for blobs in the order in which they are asked for; those that are too short to
+/// be looked for do not wait. Its thread ends with it.
 pub(crate) struct Fetcher {
     queue: std_mpsc::Sender<(BlobHash, u64)>,
+    least: u64,
+    tell: mpsc::UnboundedSender<Found>,
     found: mpsc::UnboundedReceiver<Found>,
 }
 
@@ -63,6 +68,7 @@ impl Fetcher {
     fn start<S: Source>(mut source: S) -> io::Result<Self> {
         let (queue, asked) = std_mpsc::channel();
         let (tell, found) = mpsc::unbounded_channel();
+        let told = tell.clone();
         let thread = std::thread::Builder::new().name("fetcher".to_owned());
         thread.spawn(move || {
             while let Ok(first) = asked.recv() {
@@ -70,27 +76,34 @@ impl Fetcher {
                 let wanted: Vec<_> = std::iter::once(first).chain(others).collect();
                 let found = source.look_for(&wanted);
                 for ((hash, _), at) in wanted.into_iter().zip(found) {
-                    if tell.send((hash, at)).is_err() {
+                    if told.send((hash, at)).is_err() {
                         return;
                     }
                 }
             }
         })?;
-        Ok(Self { queue, found })
+        let least = S::LEAST;
+        Ok(Self {
+            queue,
+            least,
+            tell,
+            found,
+        })
     }
 
     pub(crate) fn fetch(&self, hash: BlobHash, len: u64) {
-        // Its thread ends only when this does.
-        let _ = self.queue.send((hash, len));
+        // The thread, and who is told, end only with this.
+        let _ = match len < self.least {
+            true => self.tell.send((hash, At::Nowhere)).is_ok(),
+            false => self.queue.send((hash, len)).is_ok(),
+        };
     }
 
     /// What was found next; for ever nothing, should its thread have panicked. Safe
     /// to cancel.
     pub(crate) async fn next(&mut self) -> Found {
-        match self.found.recv().await {
-            Some(found) => found,
-            None => std::future::pending().await,
-        }
+        let found = self.found.recv().await;
+        found.expect("this keeps a sender")
     }
 
     /// What has been found already.

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use manyhands_engine::neighbour::{self, Neighbour};
+use manyhands_engine::neighbour::Neighbour;
+use manyhands_protocol::NEIGHBOUR_HEADER;
 use manyhands_protocol::limits::MAX_FRAME;
 use std::pin::pin;
 use std::time::Duration;
@@ -144,11 +145,12 @@ async fn neighbour(stream: &Stream, response: &Response) -> Option<Neighbour> {
     let MaybeTlsStream::Plain(tcp) = stream.get_ref() else {
         return None;
     };
-    // Nobody elsewhere is to choose what this machine's sockets are asked.
+    // A coordinator elsewhere is not to choose what is asked here. Behind a forwarder it
+    // has an address of this machine, and can name no socket but a door.
     if tcp.local_addr().ok()?.ip() != tcp.peer_addr().ok()?.ip() {
         return None;
     }
-    let name = response.headers().get(neighbour::HEADER)?.to_str().ok()?;
+    let name = response.headers().get(NEIGHBOUR_HEADER)?.to_str().ok()?;
     match Neighbour::connect(name).await {
         Ok(neighbour) => Some(neighbour),
         Err(error) => {

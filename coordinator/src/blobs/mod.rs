@@ -15,6 +15,7 @@ pub use error::BlobError;
 pub(crate) use output::Output;
 
 use bytes::Bytes;
+use manyhands_engine::part::FileRange;
 use manyhands_protocol::BlobHash;
 use manyhands_protocol::api::BlobView;
 use object_store::local::LocalFileSystem;
@@ -55,13 +56,19 @@ pub(crate) struct Blobs {
 /// A range of a local file: a whole blob, a segment of one, or a segment of an
 /// input that is read in place.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub(crate) struct Place {
     /// The file.
-    pub file: Arc<Path>,
+    pub(crate) file: Arc<Path>,
     /// Where the range begins, in bytes.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Its length in bytes.
-    pub len: u64,
+    pub(crate) len: u64,
+}
+
+impl From<Place> for FileRange {
+    fn from(Place { file, offset, len }: Place) -> Self {
+        Self { file, offset, len }
+    }
 }
 
 impl Place {

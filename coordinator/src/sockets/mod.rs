@@ -17,10 +17,9 @@ use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use manyhands_coordinator_core::ConnectionId;
-use manyhands_engine::neighbour;
 use manyhands_protocol::limits::{MAX_FRAME, MAX_SLOTS, clip};
 use manyhands_protocol::message::{Hello, ToCoordinator, ToWorker};
-use manyhands_protocol::{PROTOCOL_VERSION, codec};
+use manyhands_protocol::{NEIGHBOUR_HEADER, PROTOCOL_VERSION, codec};
 use reader::{End, Reader};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,7 +65,7 @@ pub(crate) async fn connect(State(app): State<Arc<App>>, request: Request) -> Re
     // Of no use but to those on this machine, which find that out themselves: what is
     // between them and here may hide it.
     if let Some(door) = door {
-        response.headers_mut().insert(neighbour::HEADER, door);
+        response.headers_mut().insert(NEIGHBOUR_HEADER, door);
     }
     response
 }

@@ -2,12 +2,11 @@
 //! one of its machine.
 
 use crate::guests;
-use crate::setup::{Running, failure, start, start_with, submission};
-use manyhands_coordinator::{InPlace, Place};
+use crate::setup::{Running, failure, start, submission};
+use manyhands_coordinator::InPlace;
 use manyhands_protocol::BlobHash;
 use manyhands_protocol::api::{JobState, JobView};
 use manyhands_worker_native::{Config, FileRange, Inputs, Nearby, Worker};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -15,8 +14,7 @@ struct Here(InPlace);
 
 impl Nearby for Here {
     fn find(&self, hash: BlobHash) -> Option<FileRange> {
-        let Place { file, offset, len } = self.0.find(hash)?;
-        Some(FileRange { file, offset, len })
+        self.0.find(hash)
     }
 }
 
@@ -102,8 +100,8 @@ async fn inputs_are_read_where_they_lie_and_not_sent() {
 #[tokio::test]
 async fn a_coordinator_at_another_address_is_not_asked_for_its_files() {
     // Of this machine too, but connections to it come from another one.
-    let address = Ipv4Addr::new(127, 0, 0, 2);
-    let running = start_with(|config| config.listen.set_ip(address.into())).await;
+    let address = std::net::Ipv4Addr::new(127, 0, 0, 2);
+    let running = crate::setup::start_with(|config| config.listen.set_ip(address.into())).await;
     let text = lines();
     let ended = ends(&running, Inputs::Shared, &text, &text).await;
     assert!(matches!(ended.job.state, JobState::Done { .. }));
@@ -127,7 +125,11 @@ async fn an_input_that_changed_before_it_was_read_fails_its_job_and_is_named() {
         (Inputs::Shared, &large, &otherwise),
         (Inputs::Shared, &large, &large[..1_500_000]),
     ] {
+        let is_shared = matches!(inputs, Inputs::Shared);
         let ended = ends(&running, inputs, text, later).await;
+        if cfg!(target_os = "linux") {
+            assert_eq!(ended.shared > 0.0, is_shared, "its file was handed over");
+        }
         let message = failure(ended.job);
         assert!(
             message.contains("input.txt is not what it was"),

@@ -8,13 +8,13 @@
 //!   global [`OOM_SENTINEL`] to 1 and executes `unreachable`. Every
 //!   `memory.grow` of the module becomes a call of it, so that "no more memory"
 //!   is a trap in every engine and never a value a guest could compute with.
-//! - A memory that begins 1 MiB larger than the module's own, within its maximum, and a
-//!   mutable `i32` global that counts the pages which the guest has asked for: the first
-//!   it grows by are there, and `memory.size` reads that global. An access beyond the
-//!   guest's pages, and within those, does not trap: in no engine.
 //!   After a trap a host tells it from others by that global, which wasmtime,
 //!   V8, SpiderMonkey and JavaScriptCore all let it read
 //!   (`instance.exports.manyhands_oom.value` in JavaScript).
+//! - A memory that begins 1 MiB larger than the module's own, within its maximum, and a
+//!   mutable `i32` global that counts the pages which the guest has asked for: the first
+//!   it grows by are there, and `memory.size` reads that global. An access beyond the
+//!   guest's pages, and within those, does not trap, in any engine.
 //! - Custom sections other than `manyhands` and `name` are dropped (DWARF is
 //!   most of a debug build's bytes; names keep backtraces readable).
 //!

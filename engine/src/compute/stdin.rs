@@ -41,7 +41,8 @@ mod socket {
             header: &[u8],
             given: &Given,
         ) -> io::Result<()> {
-            passing::send_with(&mut self.0, header, given.as_fd()).await
+            let sent = passing::send_with(&self.0, header, given.as_fd()).await?;
+            self.0.write_all(&header[sent..]).await
         }
     }
 }

@@ -5,7 +5,9 @@
 //! (and network namespace) can reach, and tells its name to each worker that connects.
 //! One that finds itself on that machine [connects](Neighbour::connect) and asks for
 //! parts by their hash. What it is given it can only read, and compares with the hash
-//! as it does so: the door need not be trusted, nor kept.
+//! as it does so: the door need not be trusted, nor kept. A door is open to processes of
+//! the coordinator's own user alone: its name is no secret, and a file is more than the
+//! part of it that was asked for. Workers of other users are sent their inputs.
 //!
 //! A request is a number of hashes, 1 to [`BATCH`], as one byte, and those hashes; each
 //! is answered in order by a kind (0: it is not here, 1: in the file that comes along, 2:
@@ -26,10 +28,6 @@ use elsewhere as system;
 use crate::part::{FileRange, Part};
 use manyhands_protocol::BlobHash;
 use std::io;
-
-/// The header by which a coordinator tells a door's name when a worker's WebSocket is
-/// opened.
-pub const HEADER: &str = "manyhands-neighbour";
 
 /// Parts that are asked for at once, at most.
 pub const BATCH: usize = 64;

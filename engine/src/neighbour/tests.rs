@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 const A: BlobHash = BlobHash([b'a'; 32]);
 const B: BlobHash = BlobHash([b'b'; 32]);
@@ -109,6 +110,28 @@ async fn parts_are_handed_over_in_the_order_in_which_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn what_is_said_has_these_bytes() {
+    let house = House::new();
+    let address = SocketAddr::from_abstract_name(&house.name).unwrap();
+    let talking = tokio::task::spawn_blocking(move || {
+        let mut socket = UnixStream::connect_addr(&address).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let asked = [&[3][..], &B.0, &UNKNOWN.0, &A.0].concat();
+        socket.write_all(&asked).unwrap();
+        let mut said = [0; 3 * 17];
+        socket.read_exact(&mut said).map(|()| said).unwrap()
+    });
+    let said = talking.await.unwrap();
+    let answer = |kind, offset, len| {
+        let mut answer = [0; 17];
+        (answer[0], answer[1], answer[9]) = (kind, offset, len);
+        answer
+    };
+    let answers = [answer(1, 5, 5), answer(0, 0, 0), answer(2, 0, 4)];
+    assert_eq!(said, *answers.concat());
+}
+
+#[tokio::test]
 async fn nobody_waits_for_a_door_that_is_gone() {
     let house = House::new();
     let neighbour = house.neighbour().await;
@@ -171,7 +194,8 @@ async fn who_finds_no_room_is_turned_away_until_somebody_goes() {
     assert_eq!(guests.len(), 64);
     guests.clear();
     // That they have gone is seen some time later.
-    while ask(house.neighbour().await, vec![(A, 4)]).await.1.is_err() {}
+    let let_in = async { while ask(house.neighbour().await, vec![(A, 4)]).await.1.is_err() {} };
+    timeout(LIMIT, let_in).await.unwrap();
 }
 
 /// Something else under a door's name.
@@ -187,6 +211,20 @@ fn impostor(answer: impl Fn(&UnixStream) + Send + 'static) -> String {
     name
 }
 
+/// Answers with this kind, and gives what is no file with it.
+fn give(socket: &UnixStream, kind: u8) {
+    let (end, _) = UnixStream::pair().unwrap();
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+    let files = [std::os::fd::AsFd::as_fd(&end)];
+    control.push(rustix::net::SendAncillaryMessage::ScmRights(&files));
+    let mut said = [0; 17];
+    said[0] = kind;
+    let said = [IoSlice::new(&said)];
+    let flags = rustix::net::SendFlags::empty();
+    rustix::net::sendmsg(socket, &said, &mut control, flags).unwrap();
+}
+
 #[tokio::test]
 async fn answers_that_make_no_sense_are_errors() {
     // A kind that there is not, a file that has not come, and an answer cut off.
@@ -195,19 +233,21 @@ async fn answers_that_make_no_sense_are_errors() {
         let neighbour = Neighbour::connect(&name).await.unwrap();
         ask(neighbour, vec![(A, 4)]).await.1.unwrap_err();
     }
-    // What is no file.
-    let name = impostor(|socket| {
-        let (end, _) = UnixStream::pair().unwrap();
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
-        let files = [std::os::fd::AsFd::as_fd(&end)];
-        control.push(rustix::net::SendAncillaryMessage::ScmRights(&files));
-        let mut said = [0; 17];
-        said[0] = 1;
-        let said = [IoSlice::new(&said)];
-        let flags = rustix::net::SendFlags::empty();
-        rustix::net::sendmsg(socket, &said, &mut control, flags).unwrap();
+    // An answer that never ends comes to one.
+    let name = impostor(|mut socket| {
+        while socket.write_all(&[0]).is_ok() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
     });
+    let neighbour = Neighbour::connect(&name).await.unwrap();
+    let (_, late) = timeout(LIMIT, ask(neighbour, vec![(A, 4)])).await.unwrap();
+    late.unwrap_err();
+    // A file that nobody asked for.
+    let name = impostor(|socket| give(socket, 0));
+    let neighbour = Neighbour::connect(&name).await.unwrap();
+    ask(neighbour, vec![(A, 4)]).await.1.unwrap_err();
+    // What is no file.
+    let name = impostor(|socket| give(socket, 1));
     let neighbour = Neighbour::connect(&name).await.unwrap();
     let (_, found) = ask(neighbour, vec![(A, 0)]).await;
     assert!(found.unwrap()[0].is_none());

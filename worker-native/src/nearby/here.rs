@@ -19,6 +19,7 @@ pub(super) struct Reader {
 
 impl Source for Reader {
     const AT_ONCE: usize = 1;
+    const LEAST: u64 = 0;
 
     fn look_for(&mut self, wanted: &[(BlobHash, u64)]) -> Vec<At> {
         let found = wanted.iter().map(|(hash, len)| self.fetch(*hash, *len));

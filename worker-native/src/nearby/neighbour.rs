@@ -16,28 +16,27 @@ impl Asker {
 
 impl Source for Asker {
     const AT_ONCE: usize = BATCH;
+    const LEAST: u64 = LARGE;
 
     fn look_for(&mut self, wanted: &[(BlobHash, u64)]) -> Vec<At> {
-        let large = |(_, len): &&(BlobHash, u64)| *len >= LARGE;
-        let asked: Vec<_> = wanted.iter().filter(large).copied().collect();
         let mut parts = Vec::new();
-        if !asked.is_empty()
-            && let Some(neighbour) = &mut self.0
-        {
-            match neighbour.ask(&asked) {
+        if let Some(neighbour) = &mut self.0 {
+            match neighbour.ask(wanted) {
                 Ok(found) => parts = found,
                 Err(error) => {
-                    tracing::debug!(%error, "from now on all inputs are sent");
+                    tracing::info!(
+                        "the coordinator hands over no more files ({error}): it sends all \
+                         inputs until this worker connects again"
+                    );
                     self.0 = None;
                 }
             }
         }
-        let mut parts = parts.into_iter();
-        let found = wanted.iter().map(|wanted| {
-            let part = large(&wanted).then(|| parts.next().flatten());
-            part.flatten().map_or(At::Nowhere, At::File)
-        });
-        found.collect()
+        parts.resize_with(wanted.len(), || None);
+        let found = parts.into_iter();
+        found
+            .map(|part| part.map_or(At::Nowhere, At::File))
+            .collect()
     }
 }
 
@@ -66,9 +65,10 @@ mod tests {
         let door = tokio::spawn(door.serve(find));
         let mut fetcher = Fetcher::neighbour(neighbour).unwrap();
         let wanted = [(small, 10), (other, LARGE), (large, LARGE), (large, 70_000)];
-        for (hash, len) in wanted {
-            fetcher.fetch(hash, len);
+        for (hash, len) in &wanted[1..] {
+            fetcher.fetch(*hash, *len);
         }
+        fetcher.fetch(small, 10);
         for (at, (hash, _)) in wanted.iter().enumerate() {
             let (found, part) = fetcher.next().await;
             assert_eq!(found, *hash, "in order");
