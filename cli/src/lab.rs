@@ -3,7 +3,7 @@
 //! is run, and what is made of it, is elsewhere.
 
 use bytes::Bytes;
-use manyhands_engine::compute::{self, Compute, Event, Events, JobSpec, Work};
+use manyhands_engine::compute::{self, Compute, Event, Events, JobSpec, Merge, Work};
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
 use std::collections::BTreeMap;
 use std::io;
@@ -117,7 +117,7 @@ impl Lab {
     /// The partial of two siblings.
     pub(crate) async fn merge(&mut self, left: Bytes, right: Bytes) -> Result<Bytes, Stopped> {
         let above = Vec::new();
-        self.work(Work::Merge { left, right, above }).await
+        self.work(Work::Merge(Merge { left, right, above })).await
     }
 
     /// The result.

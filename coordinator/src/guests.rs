@@ -7,7 +7,7 @@ use crate::blobs::BlobError;
 use crate::driver::{Input, Trouble};
 use axum::body::Bytes;
 use manyhands_coordinator_core::{Plan, SMALL_RESULT};
-use manyhands_engine::compute::{Event, Events, JobSpec, Work};
+use manyhands_engine::compute::{Event, Events, JobSpec, Merge, Work, outcomes};
 use manyhands_protocol::api::BlobView;
 use manyhands_protocol::message::JobHeader;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Node};
@@ -103,15 +103,37 @@ pub(crate) fn crash(message: String) -> Failure {
     Failure { kind, message }
 }
 
-/// Merges partials in the order of the tree; the driver is told what they came to.
-pub(crate) fn merge(app: &Arc<App>, job: JobId, node: Node, merge: Work) {
+/// What came of each of some merges, by the node that it leads to.
+pub(crate) type Merged = Vec<(Node, Result<Bytes, Failure>)>;
+
+/// Merges partials in the order of the tree, some that have nothing to do with each
+/// other in one call; the driver is told what each came to.
+pub(crate) fn merge(app: &Arc<App>, job: JobId, merges: Vec<(Node, Merge)>) {
     let task_app = Arc::clone(app);
     app.tasks.spawn(async move {
         let app = task_app;
-        let outcome = call(&app, job, merge).await;
+        let merged = merged(&app, job, merges).await;
         // Without a driver nobody waits for it.
-        let _ = app.driver.send(Input::Merged { job, node, outcome }).await;
+        let _ = app.driver.send(Input::Merged { job, merged }).await;
     });
+}
+
+async fn merged(app: &App, job: JobId, merges: Vec<(Node, Merge)>) -> Merged {
+    if merges.len() > 1 {
+        let each = merges.iter().map(|(_, merge)| merge.clone());
+        let together = Work::Merges(each.collect());
+        if let Ok(bytes) = call(app, job, together).await {
+            let nodes = merges.into_iter().map(|(node, _)| node);
+            let each = outcomes(bytes).into_iter().map(Ok);
+            return nodes.zip(each).collect();
+        }
+        // Which of them failed shows when each is alone.
+    }
+    let mut merged = Vec::new();
+    for (node, merge) in merges {
+        merged.push((node, call(app, job, Work::Merge(merge)).await));
+    }
+    merged
 }
 
 /// Finishes a `reduce` job and stores its result, unless that is small; the

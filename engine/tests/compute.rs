@@ -7,7 +7,7 @@ mod guests;
 use bytes::Bytes;
 use guests::{bad_at_5, concat, plain, reduce};
 use manyhands_engine::admit::admit;
-use manyhands_engine::compute::{Compute, Config, Event, Events, JobSpec, Work};
+use manyhands_engine::compute::{Compute, Config, Event, Events, JobSpec, Merge, Work, outcomes};
 #[cfg(target_os = "linux")]
 use manyhands_engine::{part::Part, sealed::Growing};
 use manyhands_protocol::{Beside, BlobHash, FailureKind, JobId, Split};
@@ -137,24 +137,25 @@ async fn calls_answer_open_merge_and_finish() {
         r#"{"tasks":64}"#
     );
     let partial = |value: u64| Bytes::copy_from_slice(&value.to_le_bytes());
-    let merge = Work::Merge {
-        left: partial(5),
-        right: partial(9),
-        above: Vec::new(),
+    let merge = |left, right, above| Merge {
+        left: partial(left),
+        right: partial(right),
+        above,
     };
+    let two = Work::Merge(merge(5, 9, Vec::new()));
     assert_eq!(
-        number(&compute.call(JOB, merge).await.unwrap()),
+        number(&compute.call(JOB, two).await.unwrap()),
         guests::merge(5, 9)
     );
-    let chain = Work::Merge {
-        left: partial(5),
-        right: partial(9),
-        above: vec![Beside::Left(partial(2)), Beside::Right(partial(7))],
-    };
-    assert_eq!(
-        number(&compute.call(JOB, chain).await.unwrap()),
-        guests::merge(guests::merge(2, guests::merge(5, 9)), 7)
-    );
+    let above = vec![Beside::Left(partial(2)), Beside::Right(partial(7))];
+    let chain = merge(5, 9, above);
+    let chained = guests::merge(guests::merge(2, guests::merge(5, 9)), 7);
+    let work = Work::Merge(chain.clone());
+    assert_eq!(number(&compute.call(JOB, work).await.unwrap()), chained);
+    let several = vec![merge(1, 2, Vec::new()), chain, merge(3, 4, Vec::new())];
+    let several = compute.call(JOB, Work::Merges(several)).await.unwrap();
+    let each: Vec<_> = outcomes(several).iter().map(|one| number(one)).collect();
+    assert_eq!(each, [guests::merge(1, 2), chained, guests::merge(3, 4)]);
     let finish = Work::Finish {
         partial: Bytes::from_static(b"root"),
     };

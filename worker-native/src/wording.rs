@@ -46,11 +46,11 @@ pub(crate) fn translate(work: core::Work) -> compute::Work {
             node: _,
             left,
             right,
-        } => compute::Work::Merge {
+        } => compute::Work::Merge(compute::Merge {
             left,
             right,
             above: Vec::new(),
-        },
+        }),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::guests;
 use axum::body::Bytes;
 use manyhands_coordinator_core::{ConnectionId, Group, Input as Event, Output};
-use manyhands_engine::compute::Work;
+use manyhands_engine::compute::Merge;
 use manyhands_scheduler::Micros;
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ impl Driver {
         self.core.flush(now);
         while let Some(output) = self.core.poll_output() {
             self.carry_out_one(now, output);
+        }
+        while let Some((job, merges)) = self.merges.next_call() {
+            guests::merge(&self.app, job, merges);
         }
     }
 
@@ -43,7 +46,7 @@ impl Driver {
                 left,
                 right,
                 above,
-            } => guests::merge(&self.app, job, node, Work::Merge { left, right, above }),
+            } => self.merges.add(job, node, Merge { left, right, above }),
             Output::Finish { job, partial } => guests::finish(&self.app, job, partial),
             Output::Append { job, partial, task } => self.output(job).append(partial, task),
             Output::Complete { job } => self.output(job).complete(),

@@ -121,6 +121,7 @@ impl Driver {
 
     fn let_go(&mut self, job: JobId) -> Arc<Entry> {
         let running = self.jobs.remove(&job).expect("a job ends once");
+        self.merges.forget(job);
         if let Some(cutting) = &running.cutting {
             self.app.segments.remove(cutting);
         }

@@ -4,8 +4,10 @@
 
 mod doing;
 mod jobs;
+mod merges;
 
 use crate::app::App;
+use crate::guests::Merged;
 use crate::inputs::Cutting;
 use crate::outputs::OutputFile;
 use axum::body::Bytes;
@@ -15,8 +17,9 @@ use manyhands_coordinator_core::{
 };
 use manyhands_protocol::api::{BlobView, JobView, WorkerPage, WorkerView};
 use manyhands_protocol::message::Hello;
-use manyhands_protocol::{BlobHash, Failure, JobId, LeaseId, Node, SessionToken, WorkerId};
+use manyhands_protocol::{BlobHash, Failure, JobId, LeaseId, SessionToken, WorkerId};
 use manyhands_scheduler::Micros;
+use merges::Merges;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -81,12 +84,8 @@ pub(crate) enum Input {
         job: JobId,
         reply: Reply<Option<Arc<JobView>>>,
     },
-    /// A merge in the compute child ended.
-    Merged {
-        job: JobId,
-        node: Node,
-        outcome: Result<Bytes, Failure>,
-    },
+    /// A call of the compute child for merges ended.
+    Merged { job: JobId, merged: Merged },
     /// A blob that a worker has asked for is not to be had any more, and why.
     Lost { hash: BlobHash, why: String },
     /// The result is stored, or never will be.
@@ -160,6 +159,7 @@ pub(crate) struct Driver {
     core: Core,
     connections: HashMap<ConnectionId, Connection>,
     jobs: BTreeMap<JobId, Running>,
+    merges: Merges,
     waiting: BTreeMap<Request, Waiting>,
     next_request: u64,
     troubles: BTreeMap<Trouble, String>,
@@ -174,12 +174,14 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(app: Arc<App>, core: Core) -> Self {
+        let merges = Merges::new(app.compute.slots());
         Self {
             app,
             start: Instant::now(),
             core,
             connections: HashMap::new(),
             jobs: BTreeMap::new(),
+            merges,
             waiting: BTreeMap::new(),
             next_request: 1,
             troubles: BTreeMap::new(),
@@ -314,7 +316,14 @@ impl Driver {
                 request: self.wait(Waiting::Cancelled(reply)),
                 job,
             },
-            Input::Merged { job, node, outcome } => Event::Merged { job, node, outcome },
+            Input::Merged { job, merged } => {
+                self.merges.call_ended();
+                for (node, outcome) in merged {
+                    let event = Event::Merged { job, node, outcome };
+                    self.core.handle(now, event);
+                }
+                return;
+            }
             Input::Finished { job, outcome } => Event::Finished { job, outcome },
             Input::Result { job, bytes } => Event::Result {
                 job,

@@ -4,7 +4,8 @@
 use super::Shared;
 use super::segments::{Buffers, Cut, Held, Part};
 use super::slot::{Piece, Task};
-use super::wire::{JobLimits, LoadLengths, Report, WorkHeader};
+use super::wire::{JobLimits, LoadLengths, MergeLengths, Report, WorkHeader};
+use crate::compute::Merge;
 use crate::runtime::Program;
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, JobId, Split};
@@ -195,13 +196,10 @@ impl Jobs {
                     segments: segments.collect(),
                 }
             }
-            WorkHeader::Merge { left, right, above } => {
-                let mut part =
-                    |len: u64| bulk.split_to(usize::try_from(len).expect("within the bulk"));
-                let (left, right) = (part(left), part(right));
-                let above = above.into_iter().map(|beside| beside.map(&mut part));
-                let above = above.collect();
-                Task::Merge { left, right, above }
+            WorkHeader::Merge(lengths) => Task::Merge(merge(&lengths, &mut bulk)),
+            WorkHeader::Merges(each) => {
+                let merges = each.iter().map(|lengths| merge(lengths, &mut bulk));
+                Task::Merges(merges.collect())
             }
             WorkHeader::Finish => Task::Finish { partial: bulk },
         };
@@ -213,6 +211,15 @@ impl Jobs {
         let held = held.expect("the parent sends a segment before its work");
         held.cut(split)
     }
+}
+
+/// Its partials, which are next in the bulk.
+fn merge(lengths: &MergeLengths, bulk: &mut Bytes) -> Merge {
+    let mut part = |len: u64| bulk.split_to(usize::try_from(len).expect("within the bulk"));
+    let (left, right) = (part(lengths.left), part(lengths.right));
+    let above = lengths.above.iter();
+    let above = above.map(|beside| beside.map(&mut part)).collect();
+    Merge { left, right, above }
 }
 
 fn compile(shared: &Shared, at: &Compiling, wasm: &[u8], module: BlobHash, memory: u64) {

@@ -6,9 +6,10 @@ use super::jobs::Job;
 use super::segments::Cut;
 use super::watch::{Ending, Slice};
 use super::wire::Report;
+use crate::compute::Merge;
 use crate::runtime::{Guest, Inputs, Program, Sink, failure};
 use bytes::Bytes;
-use manyhands_protocol::{Beside, BlobHash, Failure, FailureKind, JobId};
+use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::Receiver;
@@ -43,11 +44,8 @@ pub(super) enum Task {
         /// What its tasks read, each with its first task.
         segments: Vec<(u64, Arc<Cut>)>,
     },
-    Merge {
-        left: Bytes,
-        right: Bytes,
-        above: Vec<Beside<Bytes>>,
-    },
+    Merge(Merge),
+    Merges(Vec<Merge>),
     Finish {
         partial: Bytes,
     },
@@ -125,36 +123,42 @@ impl Worker<'_> {
             Stop::Failed(failure(FailureKind::Crash, reason), self.only_task())
         })?;
         let started = Instant::now();
-        let last;
-        let task = match &self.piece.task {
-            Task::Merge { left, right, above } => {
-                last = self.last_merge(program, (left, right), above)?;
-                &last
+        let done = |bytes: &[u8]| {
+            let done = Report::Done {
+                slot: self.slot as u32,
+                ticket: self.piece.ticket,
+                busy_micros: started.elapsed().as_micros() as u64,
+            };
+            self.shared.output.report_with(&done, bytes);
+        };
+        match &self.piece.task {
+            Task::Open => {
+                let mut guest = self.instance(program)?;
+                done(self.guarded(|| guest.open(&self.piece.job.params))?);
             }
-            task => task,
-        };
-        let mut guest = match task {
-            Task::Open => self.instance(program)?,
-            _ => self.opened(program)?,
-        };
-        let bytes = match task {
-            Task::Open => self.guarded(|| guest.open(&self.piece.job.params))?,
             Task::Run {
                 tasks, single_step, ..
             } => {
+                let mut guest = self.opened(program)?;
                 self.run(&mut guest, tasks.clone(), *single_step)?;
-                self.guarded(|| guest.take())?
+                done(self.guarded(|| guest.take())?);
             }
-            Task::Merge { left, right, .. } => self.guarded(|| guest.merge(left, right))?,
-            Task::Finish { partial } => self.guarded(|| guest.finish(partial))?,
-        };
-        let busy_micros = started.elapsed().as_micros() as u64;
-        let done = Report::Done {
-            slot: self.slot as u32,
-            ticket: self.piece.ticket,
-            busy_micros,
-        };
-        self.shared.output.report_with(&done, bytes);
+            Task::Merge(merge) => self.merge(program, merge, done)?,
+            Task::Merges(merges) => {
+                let mut joined = Vec::new();
+                for merge in merges {
+                    self.merge(program, merge, |outcome| {
+                        joined.extend_from_slice(&(outcome.len() as u64).to_le_bytes());
+                        joined.extend_from_slice(outcome);
+                    })?;
+                }
+                done(&joined);
+            }
+            Task::Finish { partial } => {
+                let mut guest = self.opened(program)?;
+                done(self.guarded(|| guest.finish(partial))?);
+            }
+        }
         Ok(())
     }
 
@@ -173,23 +177,25 @@ impl Worker<'_> {
         Ok(guest)
     }
 
-    /// Carries out all merges but the last, each in an instance of its own; the last.
-    fn last_merge(
+    /// Merges two siblings, and what that comes to with those above, each time in an
+    /// instance of its own. The last outcome is used where it lies: in the guest's memory.
+    fn merge(
         &self,
         program: &Program,
-        (left, right): (&Bytes, &Bytes),
-        above: &[Beside<Bytes>],
-    ) -> Result<Task, Stop> {
-        let (mut left, mut right) = (left.clone(), right.clone());
-        for beside in above {
+        merge: &Merge,
+        use_outcome: impl FnOnce(&[u8]),
+    ) -> Result<(), Stop> {
+        let (mut left, mut right) = (merge.left.clone(), merge.right.clone());
+        for beside in &merge.above {
             let mut guest = self.opened(program)?;
             let so_far = self.guarded(|| guest.merge(&left, &right))?;
             let so_far = Bytes::copy_from_slice(so_far);
             (left, right) = beside.clone().around(so_far);
             self.check_cancelled()?;
         }
-        let above = Vec::new();
-        Ok(Task::Merge { left, right, above })
+        let mut guest = self.opened(program)?;
+        use_outcome(self.guarded(|| guest.merge(&left, &right))?);
+        Ok(())
     }
 
     /// Runs the block's tasks in slices: one task at first, then as many as

@@ -92,6 +92,13 @@ pub(crate) struct LoadLengths {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MergeLengths {
+    pub(crate) left: u64,
+    pub(crate) right: u64,
+    pub(crate) above: Vec<Beside<u64>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum WorkHeader {
     Open,
     Run {
@@ -100,12 +107,10 @@ pub(crate) enum WorkHeader {
         single_step: bool,
         segments: Vec<(u64, BlobHash)>,
     },
-    /// Bulk: the left partial, the right one, those above; here their lengths.
-    Merge {
-        left: u64,
-        right: u64,
-        above: Vec<Beside<u64>>,
-    },
+    /// Bulk: the left partial, the right one, those above.
+    Merge(MergeLengths),
+    /// Bulk: the same of one after the other.
+    Merges(Vec<MergeLengths>),
     /// Bulk: the root's partial.
     Finish,
 }

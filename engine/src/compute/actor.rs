@@ -5,8 +5,8 @@ mod modules;
 mod revive;
 
 use super::process::Process;
-use super::{Config, Event, JobSpec, Work};
-use crate::child::wire::{Command, LoadLengths, Report, WorkHeader};
+use super::{Config, Event, JobSpec, Merge, Work};
+use crate::child::wire::{Command, LoadLengths, MergeLengths, Report, WorkHeader};
 use crate::given::Given;
 use crate::runtime::failure;
 use bytes::Bytes;
@@ -496,18 +496,29 @@ fn header(work: Work) -> (WorkHeader, Vec<Bytes>) {
                 Vec::new(),
             )
         }
-        Work::Merge { left, right, above } => {
-            let of = |beside: &Beside<Bytes>| beside.as_ref().map(|bytes| bytes.len() as u64);
-            let work = WorkHeader::Merge {
-                left: left.len() as u64,
-                right: right.len() as u64,
-                above: above.iter().map(of).collect(),
-            };
-            let mut bulk = vec![left, right];
-            let above = above.into_iter().map(Beside::into_partial);
-            bulk.extend(above);
-            (work, bulk)
+        Work::Merge(merge) => {
+            let mut bulk = Vec::new();
+            (WorkHeader::Merge(lengths(merge, &mut bulk)), bulk)
+        }
+        Work::Merges(merges) => {
+            let mut bulk = Vec::new();
+            let merges = merges.into_iter().map(|merge| lengths(merge, &mut bulk));
+            (WorkHeader::Merges(merges.collect()), bulk)
         }
         Work::Finish { partial } => (WorkHeader::Finish, vec![partial]),
     }
+}
+
+/// Of a merge's partials, which go to the bulk.
+fn lengths(merge: Merge, bulk: &mut Vec<Bytes>) -> MergeLengths {
+    let Merge { left, right, above } = merge;
+    let of = |beside: &Beside<Bytes>| beside.as_ref().map(|bytes| bytes.len() as u64);
+    let lengths = MergeLengths {
+        left: left.len() as u64,
+        right: right.len() as u64,
+        above: above.iter().map(of).collect(),
+    };
+    bulk.extend([left, right]);
+    bulk.extend(above.into_iter().map(Beside::into_partial));
+    lengths
 }

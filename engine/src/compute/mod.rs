@@ -66,21 +66,43 @@ pub enum Work {
         /// first task; to be put before.
         segments: Vec<(u64, BlobHash)>,
     },
-    /// The partial of two siblings (`reduce` only), merged with others above them in
-    /// turn: each merge in an instance of its own, as if it had been asked for alone.
-    Merge {
-        /// The left one.
-        left: Bytes,
-        /// The right one.
-        right: Bytes,
-        /// What their outcome is merged with, in that order.
-        above: Vec<Beside<Bytes>>,
-    },
+    /// A partial of two siblings (`reduce` only).
+    Merge(Merge),
+    /// Several that have nothing to do with each other, one after another: what
+    /// [`outcomes`] takes apart. It fails when one of them does.
+    Merges(Vec<Merge>),
     /// What the user sees (`reduce` only).
     Finish {
         /// The root's partial; empty for a job without tasks.
         partial: Bytes,
     },
+}
+
+/// Two siblings' partials to be merged, and what comes of them with others above them in
+/// turn: each merge in an instance of its own, as if it had been asked for alone.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Merge {
+    /// The left one.
+    pub left: Bytes,
+    /// The right one.
+    pub right: Bytes,
+    /// What their outcome is merged with, in that order.
+    pub above: Vec<Beside<Bytes>>,
+}
+
+/// What each of some [`Work::Merges`] came to, in their order.
+///
+/// # Panics
+/// When these are not the bytes of such work.
+#[must_use]
+pub fn outcomes(mut joined: Bytes) -> Vec<Bytes> {
+    let mut outcomes = Vec::new();
+    while !joined.is_empty() {
+        let len = joined.split_to(size_of::<u64>());
+        let len = u64::from_le_bytes(len[..].try_into().expect("so many were split off"));
+        outcomes.push(joined.split_to(usize::try_from(len).expect("within the bytes")));
+    }
+    outcomes
 }
 
 /// What happened. For each [`Compute::submit`] exactly one of `Done`, `Failed`,
