@@ -21,6 +21,8 @@ pub struct Config {
     pub partial_us_per_kib: u64,
     /// How many times the usual target a block may take for that.
     pub longest_block: u64,
+    /// The most tasks of one block.
+    pub block_tasks: u64,
     /// How much larger than the largest block a worker has finished of a job
     /// its next one may be.
     pub growth: u64,
@@ -90,6 +92,7 @@ impl Default for Config {
             last_block_us: 125,
             partial_us_per_kib: 4_000,
             longest_block: 16,
+            block_tasks: u64::MAX,
             growth: 16,
             round_trip_us: 20_000,
             max_depth: 512,

@@ -20,7 +20,8 @@ impl<P> Scheduler<P> {
     }
 
     /// A new job, of which the tasks before `prefix` are done.
-    pub(crate) fn admit(&mut self, id: JobId, spec: JobSpec, prefix: u64) -> &mut Job<P> {
+    pub(crate) fn admit(&mut self, id: JobId, mut spec: JobSpec, prefix: u64) -> &mut Job<P> {
+        spec.max_block = spec.max_block.min(self.config.block_tasks);
         let job = Job::new(id, spec, prefix, self.served);
         let need = job.need();
         let before = self.jobs.insert(id, job);

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Blocks of single tasks, whatever a worker's speed: none takes a microsecond.
-pub(crate) const SINGLE_TASKS: [&str; 2] = ["--block-us", "1"];
+pub(crate) const SINGLE_TASKS: [&str; 2] = ["--block-tasks", "1"];
 
 /// As long as an answer may be waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);

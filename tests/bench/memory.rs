@@ -1,6 +1,6 @@
 //! What much unfinished work, and many finished jobs, cost.
 
-use crate::coordinator::{Coordinator, SINGLE_TASKS, submission};
+use crate::coordinator::{Coordinator, submission};
 use crate::guests::guest;
 use crate::machine;
 use crate::plan::Plan;
@@ -31,6 +31,9 @@ const AT_ONCE: usize = 8;
 
 /// Jobs on a page, as the command line and the page ask for them.
 const PAGE: usize = 50;
+
+/// Single tasks, once a worker has answered its first blocks, and seems slow.
+const SINGLE_TASKS: [&str; 2] = ["--block-us", "1"];
 
 pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     outstanding(plan, table).await;

@@ -2,7 +2,7 @@
 //! as large as its result, on real workers, with blocks as they come and cut down
 //! to single tasks.
 
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, SINGLE_TASKS};
 use crate::plan::Plan;
 use crate::table::{Row, Table, Unit, median};
 use crate::{machine, threads};
@@ -29,7 +29,7 @@ pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     let job = Job::new("tally", params);
     for (how, options) in [
         ("blocks as they come", &[][..]),
-        ("single tasks", &["--block-us", "1"][..]),
+        ("single tasks", &SINGLE_TASKS[..]),
     ] {
         let mut rounds = Vec::new();
         for _ in 0..plan.rounds {

@@ -2,7 +2,7 @@
 //! of its own.
 
 use crate::blocks::{self, Windows};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, SINGLE_TASKS};
 use crate::plan::Plan;
 use crate::table::{Row, Table, Unit, median};
 use crate::{compare, in_process, machine, threads};
@@ -19,7 +19,7 @@ const GOAL: f64 = 30_000.0;
 const TASKS: u64 = 1 << 40;
 
 /// Blocks of single tasks, each of them recorded, however little it cost.
-const SINGLE_RECORDED: [&str; 4] = ["--block-us", "1", "--keep-us", "0"];
+const SINGLE_RECORDED: [&str; 4] = [SINGLE_TASKS[0], SINGLE_TASKS[1], "--keep-us", "0"];
 
 pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     many(plan, table).await;

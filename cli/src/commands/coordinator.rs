@@ -65,10 +65,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", hide = true)]
     www: Option<PathBuf>,
 
-    /// How long a block shall take a worker, in microseconds; 1 gives blocks of
-    /// single tasks, for measuring what a block costs
+    /// How long a block shall take a worker, in microseconds
     #[arg(long, value_name = "US", hide = true, value_parser = clap::value_parser!(u64).range(1..))]
     block_us: Option<u64>,
+
+    /// The most tasks of a block; 1 for measuring what a block costs
+    #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u64).range(1..))]
+    block_tasks: Option<u64>,
 
     /// The slot time, in microseconds, that a partial must have taken to be
     /// recorded; 0 records all, for measuring what a record costs
@@ -101,6 +104,9 @@ impl Serve {
         if let Some(target) = self.block_us {
             config.scheduler.native_target_us = target;
             config.scheduler.browser_target_us = target;
+        }
+        if let Some(tasks) = self.block_tasks {
+            config.scheduler.block_tasks = tasks;
         }
         config.keep_us = self.keep_us.unwrap_or(config.keep_us);
         // Before anyone is told that it listens: who is, may end it at once.

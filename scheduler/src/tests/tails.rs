@@ -2,7 +2,7 @@
 
 use super::rig::{Granted, Rig, grants, node, revoke, spec};
 use crate::{Action, Config, Event};
-use manyhands_protocol::{JobId, MergeMode, Node, WorkerId};
+use manyhands_protocol::{JobId, MergeMode, Node, Tree, WorkerId};
 use std::collections::VecDeque;
 
 #[test]
@@ -15,6 +15,24 @@ fn leases_that_have_not_begun_are_taken_back_for_an_idle_worker() {
     // What is left is shared between the two.
     assert_eq!(again[0].worker, WorkerId(2));
     assert!(granted[1].node.contains(again[0].node));
+}
+
+#[test]
+fn no_block_has_more_tasks_than_the_settings_allow() {
+    let mut rig = Rig::with(Config {
+        block_tasks: 4,
+        ..Config::default()
+    });
+    rig.submit(1, spec(1 << 20, MergeMode::Concat));
+    let mut queue: VecDeque<Granted> = grants(&rig.join(1, 8)).into();
+    let (mut sizes, tree) = (Vec::new(), Tree::new(1 << 20).unwrap());
+    for _ in 0..1000 {
+        let next = queue.pop_front().unwrap();
+        sizes.push(tree.len(next.node));
+        // As fast as can be.
+        queue.extend(grants(&rig.answer(next)));
+    }
+    assert_eq!(sizes.iter().max(), Some(&4));
 }
 
 #[test]
