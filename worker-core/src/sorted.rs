@@ -1,23 +1,24 @@
-//! A map and a set in order, on a sorted vector: the part of the standard
-//! library's interface that is used here. A browser downloads each type of map
-//! as code of its own, and a balanced tree is 4 KiB of it where this is a few
-//! hundred bytes. It moves what lies behind an entry that comes or goes, which
-//! is nothing for the numbers that are counted up (they come last), and some
-//! microseconds for a full cache of blobs.
+//! A map and a set in order, on a sorted ring: the part of the standard library's
+//! interface that is used here. A browser downloads each type of map as code of its
+//! own, and a balanced tree is 4 KiB of it where this is a few hundred bytes. It moves
+//! what lies between an entry that comes or goes and the nearer end, which is next to
+//! nothing for the numbers that are counted up (they come last, and the oldest go
+//! first), and some microseconds for a full cache of blobs.
 
+use std::collections::VecDeque;
 use std::ops::RangeFrom;
 
 /// Values by key, in the keys' order.
 #[derive(Clone, Debug)]
-pub(crate) struct SortedMap<K, V>(Vec<(K, V)>);
+pub(crate) struct SortedMap<K, V>(VecDeque<(K, V)>);
 
 /// Keys in order, each once.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct SortedSet<K>(Vec<K>);
+pub(crate) struct SortedSet<K>(VecDeque<K>);
 
 impl<K, V> Default for SortedMap<K, V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(VecDeque::new())
     }
 }
 
@@ -102,19 +103,19 @@ impl<K: Ord, V> SortedMap<K, V> {
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let at = self.place(key).ok()?;
-        Some(self.0.remove(at).1)
+        self.0.remove(at).map(|(_, value)| value)
     }
 
     /// The entries from the first that is not before `range`.
     pub(crate) fn range(&self, range: RangeFrom<K>) -> impl Iterator<Item = (&K, &V)> {
         let (Ok(from) | Err(from)) = self.place(&range.start);
-        self.0[from..].iter().map(|(key, value)| (key, value))
+        self.0.range(from..).map(|(key, value)| (key, value))
     }
 }
 
 impl<K> Default for SortedSet<K> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(VecDeque::new())
     }
 }
 
@@ -153,7 +154,7 @@ impl<K: Ord> SortedSet<K> {
 
     /// Takes the least.
     pub(crate) fn pop_first(&mut self) -> Option<K> {
-        (!self.is_empty()).then(|| self.0.remove(0))
+        self.0.pop_front()
     }
 }
 
