@@ -3,9 +3,11 @@
 //! memory and files that it can read and not write, its standard output takes reports; it
 //! ends when its input does, even while guests spin.
 //!
-//! Its threads: the main thread reads commands and never waits for a guest; one
-//! rayon thread a slot runs them; a watchdog knows when each slice began; a
-//! module is compiled on a thread of its own.
+//! Its threads: one more than there are slots, of which one at a time reads commands.
+//! What is for a slot that has nothing to do it does itself, and leaves the reading to
+//! the next: no thread is woken between a command and its work. A watchdog knows when
+//! each slice began; a module is compiled on a thread of its own; the main thread waits
+//! for the end.
 
 mod input;
 mod jobs;
@@ -21,11 +23,11 @@ use input::Input;
 use jobs::Jobs;
 use output::Output;
 use segments::Part;
-use slot::Piece;
+use slot::{Piece, Slot};
 use std::io::{self, BufReader};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use watch::Watch;
 use wire::{Command, Report, read_frame};
 
@@ -79,53 +81,53 @@ fn serve() -> Result<(), ChildError> {
         output: Output::stdout()?,
         watch: Watch::new(slots),
     });
-    let queues = start_slots(&shared, slots)?;
     start_watchdog(&shared)?;
-    shared.output.report(&Report::Ready);
-    let mut jobs = Jobs::new(Arc::clone(&shared));
-    while let Some((command, bulk)) = read_frame(&mut input)? {
-        match command {
-            Command::ShareSegment { hash, len } => {
-                jobs.put_segment(hash, input.get_mut().memory(len)?);
-            }
-            Command::ReadSegment { hash, offset, len } => jobs.put_part(Part {
-                file: input.get_mut().file()?,
-                offset,
-                len,
-                hash,
-            }),
-            command => dispatch(&shared, &mut jobs, &queues, command, bulk),
-        }
-    }
+    let reader = Reader {
+        input,
+        jobs: Jobs::new(Arc::clone(&shared)),
+        slots: Slot::each(&shared, slots),
+        shared: Arc::clone(&shared),
+    };
+    let outcome = start_threads(reader, slots + 1)?;
     // The slots may be inside guests that never return: do not join them.
-    std::process::exit(0)
+    match outcome.recv() {
+        Ok(Err(error)) => Err(error.into()),
+        // Without threads the watchdog is about to end the process.
+        Ok(Ok(())) | Err(mpsc::RecvError) => std::process::exit(0),
+    }
 }
 
-/// One thread of a rayon pool a slot, each with its queue of pieces.
-fn start_slots(shared: &Arc<Shared>, slots: usize) -> Result<Vec<Sender<Piece>>, ChildError> {
-    let (queues, ends): (Vec<_>, Vec<_>) = (0..slots)
-        .map(|_| {
-            let (queue, end) = mpsc::channel();
-            (queue, Mutex::new(Some(end)))
-        })
-        .unzip();
+/// The threads of a rayon pool, which read and work in turn; how the input ends.
+fn start_threads(
+    reader: Reader,
+    threads: usize,
+) -> Result<mpsc::Receiver<io::Result<()>>, ChildError> {
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(slots)
+        .num_threads(threads)
         .stack_size(SLOT_STACK)
-        .thread_name(|slot| format!("slot-{slot}"))
+        .thread_name(|thread| format!("slots-{thread}"))
         .start_handler(|_| Runtime::prepare_thread())
         .build()?;
-    let shared = Arc::clone(shared);
-    pool.spawn_broadcast(move |thread| {
-        let slot = thread.index();
-        let end = ends[slot]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        slot::serve(&shared, slot, &end.expect("each slot starts once"));
+    reader.shared.output.report(&Report::Ready);
+    let (ended, outcome) = mpsc::channel();
+    let reader = Mutex::new(reader);
+    pool.spawn_broadcast(move |_| {
+        loop {
+            // The next one reads from here on.
+            let next = reader.lock().expect("no reader panics").next();
+            match next {
+                Ok(Some((slot, piece))) => {
+                    if slot.work(piece).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return drop(ended.send(Ok(()))),
+                Err(error) => return drop(ended.send(Err(error))),
+            }
+        }
     });
-    // The slots live until the process ends; dropping the pool does not stop them.
-    Ok(queues)
+    // They live until the process ends; dropping the pool does not stop them.
+    Ok(outcome)
 }
 
 fn start_watchdog(shared: &Arc<Shared>) -> io::Result<()> {
@@ -141,42 +143,70 @@ fn start_watchdog(shared: &Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-fn dispatch(
-    shared: &Shared,
-    jobs: &mut Jobs,
-    queues: &[Sender<Piece>],
-    command: Command,
-    bulk: Bytes,
-) {
-    match command {
-        Command::Start { .. } => panic!("the parent starts a child once"),
-        Command::PutModule { module, memory } => jobs.put_module(module, memory, bulk),
-        Command::DropModule { module, memory } => jobs.drop_module(module, memory),
-        Command::Load {
-            job,
-            module,
-            limits,
-            split,
-            lengths,
-        } => {
-            jobs.load(job, module, limits, split, &lengths, bulk);
+/// What the thread has that reads commands.
+struct Reader {
+    input: BufReader<Input>,
+    jobs: Jobs,
+    slots: Vec<Arc<Slot>>,
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    /// Carries commands out, up to one for a slot that has nothing to do: its piece.
+    /// `None` when the input has ended.
+    fn next(&mut self) -> io::Result<Option<(Arc<Slot>, Piece)>> {
+        while let Some((command, bulk)) = read_frame(&mut self.input)? {
+            match command {
+                Command::ShareSegment { hash, len } => {
+                    let memory = self.input.get_mut().memory(len)?;
+                    self.jobs.put_segment(hash, memory);
+                }
+                Command::ReadSegment { hash, offset, len } => self.jobs.put_part(Part {
+                    file: self.input.get_mut().file()?,
+                    offset,
+                    len,
+                    hash,
+                }),
+                Command::Work {
+                    slot,
+                    ticket,
+                    job,
+                    work,
+                } => {
+                    let slot = &self.slots[slot as usize];
+                    let piece = self.jobs.piece(ticket, job, work, bulk);
+                    if let Some(piece) = slot.take(piece) {
+                        return Ok(Some((Arc::clone(slot), piece)));
+                    }
+                }
+                command => self.carry_out(command, bulk),
+            }
         }
-        Command::Unload { job } => jobs.unload(job),
-        Command::PutSegment { hash } => jobs.put_segment(hash, bulk),
-        Command::ShareSegment { .. } | Command::ReadSegment { .. } => {
-            unreachable!("taken in with its file")
-        }
-        Command::DropSegment { hash } => jobs.drop_segment(hash),
-        Command::Cancel { slot, ticket } => shared.watch.cancel(slot as usize, ticket),
-        Command::Work {
-            slot,
-            ticket,
-            job,
-            work,
-        } => {
-            let piece = jobs.piece(ticket, job, work, bulk);
-            // A slot stops taking pieces once the child is about to end.
-            let _ = queues[slot as usize].send(piece);
+        Ok(None)
+    }
+
+    fn carry_out(&mut self, command: Command, bulk: Bytes) {
+        let jobs = &mut self.jobs;
+        match command {
+            Command::Start { .. } => panic!("the parent starts a child once"),
+            Command::PutModule { module, memory } => jobs.put_module(module, memory, bulk),
+            Command::DropModule { module, memory } => jobs.drop_module(module, memory),
+            Command::Load {
+                job,
+                module,
+                limits,
+                split,
+                lengths,
+            } => {
+                jobs.load(job, module, limits, split, &lengths, bulk);
+            }
+            Command::Unload { job } => jobs.unload(job),
+            Command::PutSegment { hash } => jobs.put_segment(hash, bulk),
+            Command::DropSegment { hash } => jobs.drop_segment(hash),
+            Command::Cancel { slot, ticket } => self.shared.watch.cancel(slot as usize, ticket),
+            Command::ShareSegment { .. } | Command::ReadSegment { .. } | Command::Work { .. } => {
+                unreachable!("they are taken in with what they come with")
+            }
         }
     }
 }

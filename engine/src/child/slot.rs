@@ -10,9 +10,8 @@ use crate::compute::Merge;
 use crate::runtime::{Guest, Inputs, Program, Sink, failure};
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,33 +57,82 @@ enum Stop {
     /// A segment that was to be read is not what it was.
     Unread(BlobHash),
     /// The child ends: say nothing.
-    Ending,
+    Ending(Ending),
 }
 
 impl From<Ending> for Stop {
-    fn from(_: Ending) -> Self {
-        Self::Ending
+    fn from(ending: Ending) -> Self {
+        Self::Ending(ending)
     }
 }
 
-/// Works until the parent or the watchdog ends the child.
-pub(super) fn serve(shared: &Arc<Shared>, slot: usize, queue: &Receiver<Piece>) {
-    let teller = Arc::new(Teller::new(Arc::clone(shared), slot));
-    while let Ok(piece) = queue.recv() {
-        if shared.watch.begin_piece(slot).is_err() {
-            return;
+/// What is left of a slot while no thread works for it: its queue, and what it has told.
+pub(super) struct Slot {
+    shared: Arc<Shared>,
+    index: usize,
+    queue: Mutex<Queue>,
+    teller: Arc<Teller>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Whether a thread works for the slot: it takes what waits.
+    busy: bool,
+    waiting: VecDeque<Piece>,
+}
+
+impl Slot {
+    /// So many of them, which have nothing to do.
+    pub(super) fn each(shared: &Arc<Shared>, slots: usize) -> Vec<Arc<Self>> {
+        let slots = (0..slots).map(|index| {
+            Arc::new(Self {
+                shared: Arc::clone(shared),
+                index,
+                queue: Mutex::default(),
+                teller: Arc::new(Teller::new(Arc::clone(shared), index)),
+            })
+        });
+        slots.collect()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the piece back if the slot has nothing to do: the caller must do it. Else it
+    /// waits for whoever works for the slot.
+    #[must_use]
+    pub(super) fn take(&self, piece: Piece) -> Option<Piece> {
+        let mut queue = self.queue();
+        if std::mem::replace(&mut queue.busy, true) {
+            queue.waiting.push_back(piece);
+            return None;
         }
-        teller.begin(piece.job.id, piece.ticket);
-        let worker = Worker {
-            shared,
-            slot,
-            piece: &piece,
-            teller: &teller,
-        };
-        if matches!(worker.work(), Err(Stop::Ending)) {
-            return;
+        Some(piece)
+    }
+
+    /// Does the piece, and what waits behind it.
+    ///
+    /// # Errors
+    /// The child is about to end.
+    pub(super) fn work(&self, first: Piece) -> Result<(), Ending> {
+        let mut next = Some(first);
+        while let Some(piece) = next {
+            self.shared.watch.begin_piece(self.index)?;
+            self.teller.begin(piece.job.id, piece.ticket);
+            let worker = Worker {
+                shared: &self.shared,
+                slot: self.index,
+                piece: &piece,
+                teller: &self.teller,
+            };
+            worker.work()?;
+            self.shared.watch.end_piece(self.index);
+            let mut queue = self.queue();
+            next = queue.waiting.pop_front();
+            queue.busy = next.is_some();
         }
-        shared.watch.end_piece(slot);
+        Ok(())
     }
 }
 
@@ -97,12 +145,12 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Does the piece and reports; `Err` is only ever [`Stop::Ending`].
-    fn work(&self) -> Result<(), Stop> {
+    /// Does the piece and reports.
+    fn work(&self) -> Result<(), Ending> {
         let (slot, ticket) = (self.slot as u32, self.piece.ticket);
         let report = match self.done() {
             Ok(()) => return Ok(()),
-            Err(Stop::Ending) => return Err(Stop::Ending),
+            Err(Stop::Ending(ending)) => return Err(ending),
             Err(Stop::Cancelled) => Report::Stopped { slot, ticket },
             Err(Stop::Unread(hash)) => Report::Unread { slot, ticket, hash },
             Err(Stop::Failed(failure, at)) => Report::Failed {
