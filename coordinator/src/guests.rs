@@ -122,10 +122,11 @@ async fn merged(app: &App, job: JobId, merges: Vec<(Node, Merge)>) -> Merged {
     if merges.len() > 1 {
         let each = merges.iter().map(|(_, merge)| merge.clone());
         let together = Work::Merges(each.collect());
-        if let Ok(bytes) = call(app, job, together).await {
+        if let Ok(bytes) = call(app, job, together).await
+            && let Some(each) = outcomes(bytes, merges.len())
+        {
             let nodes = merges.into_iter().map(|(node, _)| node);
-            let each = outcomes(bytes).into_iter().map(Ok);
-            return nodes.zip(each).collect();
+            return nodes.zip(each.into_iter().map(Ok)).collect();
         }
         // Which of them failed shows when each is alone.
     }

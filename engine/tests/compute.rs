@@ -154,7 +154,8 @@ async fn calls_answer_open_merge_and_finish() {
     assert_eq!(number(&compute.call(JOB, work).await.unwrap()), chained);
     let several = vec![merge(1, 2, Vec::new()), chain, merge(3, 4, Vec::new())];
     let several = compute.call(JOB, Work::Merges(several)).await.unwrap();
-    let each: Vec<_> = outcomes(several).iter().map(|one| number(one)).collect();
+    let each = outcomes(several, 3).unwrap();
+    let each: Vec<_> = each.iter().map(|one| number(one)).collect();
     assert_eq!(each, [guests::merge(1, 2), chained, guests::merge(3, 4)]);
     let finish = Work::Finish {
         partial: Bytes::from_static(b"root"),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Blocks of single tasks, whatever a worker's speed: none takes a microsecond.
+/// Blocks of single tasks, whatever a worker's speed.
 pub(crate) const SINGLE_TASKS: [&str; 2] = ["--block-tasks", "1"];
 
 /// As long as an answer may be waited for.

@@ -33,7 +33,7 @@ const AT_ONCE: usize = 8;
 const PAGE: usize = 50;
 
 /// Single tasks, once a worker has answered its first blocks, and seems slow.
-const SINGLE_TASKS: [&str; 2] = ["--block-us", "1"];
+const SHORT_BLOCKS: [&str; 2] = ["--block-us", "1"];
 
 pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     outstanding(plan, table).await;
@@ -43,7 +43,7 @@ pub(crate) async fn run(plan: &Plan, table: &mut Table) {
 async fn outstanding(plan: &Plan, table: &mut Table) {
     let blocks: u64 = plan.work(1_000_000, 10_000);
     let folder = tempfile::tempdir().expect("a folder");
-    let coordinator = Coordinator::start(folder.path(), &SINGLE_TASKS).await;
+    let coordinator = Coordinator::start(folder.path(), &SHORT_BLOCKS).await;
     let idle = machine::resident_mb(coordinator.process());
     let held = Arc::new(AtomicU64::new(0));
     let mut workers = JoinSet::new();

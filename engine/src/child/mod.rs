@@ -18,7 +18,6 @@ mod watch;
 pub(crate) mod wire;
 
 use crate::runtime::{Runtime, SLOT_STACK, Settings};
-use bytes::Bytes;
 use input::Input;
 use jobs::Jobs;
 use output::Output;
@@ -89,12 +88,10 @@ fn serve() -> Result<(), ChildError> {
         shared: Arc::clone(&shared),
     };
     let outcome = start_threads(reader, slots + 1)?;
+    // A slot ends no more than one of them, so that one reads on till the end.
+    outcome.recv().expect("a thread that reads")?;
     // The slots may be inside guests that never return: do not join them.
-    match outcome.recv() {
-        Ok(Err(error)) => Err(error.into()),
-        // Without threads the watchdog is about to end the process.
-        Ok(Ok(())) | Err(mpsc::RecvError) => std::process::exit(0),
-    }
+    std::process::exit(0)
 }
 
 /// The threads of a rayon pool, which read and work in turn; how the input ends.
@@ -155,18 +152,35 @@ impl Reader {
     /// Carries commands out, up to one for a slot that has nothing to do: its piece.
     /// `None` when the input has ended.
     fn next(&mut self) -> io::Result<Option<(Arc<Slot>, Piece)>> {
+        let jobs = &mut self.jobs;
         while let Some((command, bulk)) = read_frame(&mut self.input)? {
             match command {
+                Command::Start { .. } => panic!("the parent starts a child once"),
+                Command::PutModule { module, memory } => jobs.put_module(module, memory, bulk),
+                Command::DropModule { module, memory } => jobs.drop_module(module, memory),
+                Command::Load {
+                    job,
+                    module,
+                    limits,
+                    split,
+                    lengths,
+                } => jobs.load(job, module, limits, split, &lengths, bulk),
+                Command::Unload { job } => jobs.unload(job),
+                Command::PutSegment { hash } => jobs.put_segment(hash, bulk),
                 Command::ShareSegment { hash, len } => {
                     let memory = self.input.get_mut().memory(len)?;
-                    self.jobs.put_segment(hash, memory);
+                    jobs.put_segment(hash, memory);
                 }
-                Command::ReadSegment { hash, offset, len } => self.jobs.put_part(Part {
+                Command::ReadSegment { hash, offset, len } => jobs.put_part(Part {
                     file: self.input.get_mut().file()?,
                     offset,
                     len,
                     hash,
                 }),
+                Command::DropSegment { hash } => jobs.drop_segment(hash),
+                Command::Cancel { slot, ticket } => {
+                    self.shared.watch.cancel(slot as usize, ticket);
+                }
                 Command::Work {
                     slot,
                     ticket,
@@ -174,39 +188,13 @@ impl Reader {
                     work,
                 } => {
                     let slot = &self.slots[slot as usize];
-                    let piece = self.jobs.piece(ticket, job, work, bulk);
+                    let piece = jobs.piece(ticket, job, work, bulk);
                     if let Some(piece) = slot.take(piece) {
                         return Ok(Some((Arc::clone(slot), piece)));
                     }
                 }
-                command => self.carry_out(command, bulk),
             }
         }
         Ok(None)
-    }
-
-    fn carry_out(&mut self, command: Command, bulk: Bytes) {
-        let jobs = &mut self.jobs;
-        match command {
-            Command::Start { .. } => panic!("the parent starts a child once"),
-            Command::PutModule { module, memory } => jobs.put_module(module, memory, bulk),
-            Command::DropModule { module, memory } => jobs.drop_module(module, memory),
-            Command::Load {
-                job,
-                module,
-                limits,
-                split,
-                lengths,
-            } => {
-                jobs.load(job, module, limits, split, &lengths, bulk);
-            }
-            Command::Unload { job } => jobs.unload(job),
-            Command::PutSegment { hash } => jobs.put_segment(hash, bulk),
-            Command::DropSegment { hash } => jobs.drop_segment(hash),
-            Command::Cancel { slot, ticket } => self.shared.watch.cancel(slot as usize, ticket),
-            Command::ShareSegment { .. } | Command::ReadSegment { .. } | Command::Work { .. } => {
-                unreachable!("they are taken in with what they come with")
-            }
-        }
     }
 }

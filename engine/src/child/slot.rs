@@ -5,7 +5,7 @@ use super::Shared;
 use super::jobs::Job;
 use super::segments::Cut;
 use super::watch::{Ending, Slice};
-use super::wire::Report;
+use super::wire::{Report, add_outcome};
 use crate::compute::Merge;
 use crate::runtime::{Guest, Inputs, Program, Sink, failure};
 use bytes::Bytes;
@@ -195,10 +195,7 @@ impl Worker<'_> {
             Task::Merges(merges) => {
                 let mut joined = Vec::new();
                 for merge in merges {
-                    self.merge(program, merge, |outcome| {
-                        joined.extend_from_slice(&(outcome.len() as u64).to_le_bytes());
-                        joined.extend_from_slice(outcome);
-                    })?;
+                    self.merge(program, merge, |outcome| add_outcome(&mut joined, outcome))?;
                 }
                 done(&joined);
             }

@@ -115,6 +115,29 @@ pub(crate) enum WorkHeader {
     Finish,
 }
 
+/// Appends what a merge came to: its length in little-endian order, and its bytes.
+pub(crate) fn add_outcome(joined: &mut Vec<u8>, outcome: &[u8]) {
+    joined.extend_from_slice(&(outcome.len() as u64).to_le_bytes());
+    joined.extend_from_slice(outcome);
+}
+
+/// What each of so many [`Work::Merges`](crate::compute::Work::Merges) came to, in their
+/// order; `None` where these are not the bytes of such work.
+#[must_use]
+pub fn outcomes(mut joined: Bytes, merges: usize) -> Option<Vec<Bytes>> {
+    let mut outcomes = Vec::with_capacity(merges);
+    for _ in 0..merges {
+        let (len, _) = joined.split_first_chunk()?;
+        let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
+        joined = joined.split_off(size_of::<u64>());
+        if len > joined.len() {
+            return None;
+        }
+        outcomes.push(joined.split_to(len));
+    }
+    joined.is_empty().then_some(outcomes)
+}
+
 /// From the child to the parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Report {
@@ -248,5 +271,20 @@ mod tests {
         assert_eq!(read_frame::<Report>(&mut reader).unwrap(), None);
         assert!(read_frame::<Report>(&mut &bytes[..bytes.len() - 1]).is_err());
         assert!(read_frame::<Report>(&mut &b"running 1 test: garbage"[..]).is_err());
+    }
+
+    #[test]
+    fn outcomes_come_apart_and_nonsense_is_none() {
+        let mut joined = Vec::new();
+        for outcome in [&b"one"[..], b"", b"three"] {
+            add_outcome(&mut joined, outcome);
+        }
+        let apart = |bytes: &[u8], merges| outcomes(Bytes::copy_from_slice(bytes), merges);
+        let all = apart(&joined, 3).unwrap();
+        assert_eq!(all, ["one", "", "three"]);
+        assert_eq!(apart(&joined, 2), None, "there are more");
+        assert_eq!(apart(&joined, 4), None, "there are fewer");
+        assert_eq!(apart(&joined[..joined.len() - 1], 3), None);
+        assert_eq!(apart(&[255; 12], 1), None);
     }
 }

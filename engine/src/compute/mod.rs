@@ -7,6 +7,7 @@ mod process;
 mod stdin;
 
 use crate::child::wire::JobLimits;
+pub use crate::child::wire::outcomes;
 use crate::given::Given;
 use actor::{Actor, Owner, Request};
 use bytes::Bytes;
@@ -88,21 +89,6 @@ pub struct Merge {
     pub right: Bytes,
     /// What their outcome is merged with, in that order.
     pub above: Vec<Beside<Bytes>>,
-}
-
-/// What each of some [`Work::Merges`] came to, in their order.
-///
-/// # Panics
-/// When these are not the bytes of such work.
-#[must_use]
-pub fn outcomes(mut joined: Bytes) -> Vec<Bytes> {
-    let mut outcomes = Vec::new();
-    while !joined.is_empty() {
-        let len = joined.split_to(size_of::<u64>());
-        let len = u64::from_le_bytes(len[..].try_into().expect("so many were split off"));
-        outcomes.push(joined.split_to(usize::try_from(len).expect("within the bytes")));
-    }
-    outcomes
 }
 
 /// What happened. For each [`Compute::submit`] exactly one of `Done`, `Failed`,

@@ -220,7 +220,9 @@ impl Neighbour {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            self.requests.set_read_timeout(Some(left))?;
+            if self.answers.buffer().is_empty() {
+                self.requests.set_read_timeout(Some(left))?;
+            }
             match self.answers.read(&mut bytes[read..]) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(more) => read += more,
