@@ -3,6 +3,7 @@
 //! `life`, what the scheduler asks for in `actions`.
 
 use crate::claims::ClaimKey;
+use crate::ids::Ids;
 use crate::inputs::{ConnectionId, Input};
 use crate::jobs::Job;
 use crate::keys::Keys;
@@ -24,6 +25,8 @@ pub struct Config {
     pub scheduler: manyhands_scheduler::Config,
     /// What leases are proven with.
     pub key: ClaimKey,
+    /// Greater than the id of any job that an earlier start recorded or set aside.
+    pub next_job: JobId,
     /// The most workers with a session.
     pub max_workers: usize,
     /// Two groups of partials begin at least so far apart, in microseconds: a
@@ -88,7 +91,7 @@ pub struct Counts {
 ///
 /// What needs a promise is held back until the group of records that covers it
 /// is reported durable: receipts of partials, answers to submissions and
-/// cancels, the end of a job. At most one group is being committed; the next one
+/// cancels, the end of a job. Workers may be at a job before its submission is. At most one group is being committed; the next one
 /// collects meanwhile.
 ///
 /// # Panics
@@ -102,6 +105,7 @@ pub struct Core {
     pub(crate) workers: Workers,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) keys: Keys,
+    pub(crate) ids: Ids,
     /// Jobs that begin once the group with their submission is durable.
     pub(crate) beginning: VecDeque<(u64, JobId, JobSpec)>,
     pub(crate) ledger: Ledger,
@@ -128,6 +132,7 @@ impl Core {
         Self {
             scheduler: Scheduler::new(config.scheduler.clone()),
             ledger: Ledger::new(config.pace_us, config.lease_merges_from / 2),
+            ids: Ids::new(config.next_job),
             config,
             merging: Merging::default(),
             actions: Vec::new(),
@@ -336,6 +341,8 @@ impl Core {
 
     fn drain(&mut self, now: Micros) {
         self.draining = true;
+        let unused = self.ids.give_back();
+        self.record_ids(unused);
         self.ledger.hurry();
         self.hold(now);
         for connection in self.workers.disconnect_all() {

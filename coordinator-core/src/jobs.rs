@@ -22,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) plan: Arc<Plan>,
     pub(crate) tree: Tree,
     pub(crate) view: JobView,
+    /// In which its submission is recorded; 0 where an earlier start did that.
+    pub(crate) group: u64,
     start: Micros,
     /// How long it had run before this start of the coordinator.
     before_ms: u64,
@@ -41,13 +43,20 @@ pub(crate) struct UnderWay {
 }
 
 impl Job {
-    pub(crate) fn new(plan: Arc<Plan>, view: JobView, now: Micros, before_ms: u64) -> Self {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        view: JobView,
+        group: u64,
+        now: Micros,
+        before_ms: u64,
+    ) -> Self {
         let header = codec::encode(&ToWorker::Job(plan.header.clone())).into();
         Self {
             header,
             tree: Tree::new(plan.header.tasks).expect("checked at the submission"),
             plan,
             view,
+            group,
             start: now,
             before_ms,
             known: BTreeMap::new(),

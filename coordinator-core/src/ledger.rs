@@ -94,6 +94,8 @@ pub(crate) struct Ledger {
     /// The number of the group that collects.
     number: u64,
     entries: BTreeMap<JobId, Entry>,
+    /// The first id of a job that is not set aside, where that changes.
+    next_id: Option<JobId>,
     bytes: u64,
     /// How long the group waits for the first of its large partials, if it has nothing
     /// else.
@@ -120,6 +122,7 @@ impl Ledger {
             large,
             number: 1,
             entries: BTreeMap::new(),
+            next_id: None,
             bytes: 0,
             lingers_until: None,
             retained: 0,
@@ -136,6 +139,12 @@ impl Ledger {
         self.urgent = true;
         let entry = self.entry(view.id);
         entry.submitted = Some((view, plan));
+        self.number
+    }
+
+    /// Ids of jobs are set aside, up to this one. The group that this is recorded in.
+    pub(crate) fn ids(&mut self, next: JobId) -> u64 {
+        self.next_id = Some(next);
         self.number
     }
 
@@ -218,6 +227,22 @@ impl Ledger {
         None
     }
 
+    /// The same until this group is durable, whatever was recorded later.
+    pub(crate) fn hold_for(&mut self, group: u64, output: Output) -> Option<Output> {
+        if group < self.committing.unwrap_or(self.number) {
+            return Some(output);
+        }
+        let at = self.held.partition_point(|held| held.group <= group);
+        let about = None;
+        let held = Held {
+            group,
+            about,
+            output,
+        };
+        self.held.insert(at, held);
+        None
+    }
+
     /// A group is durable: what may be said now.
     ///
     /// # Panics
@@ -238,7 +263,7 @@ impl Ledger {
 
     /// When [`give`](Self::give) has something, if it is not at once.
     pub(crate) fn due(&self) -> Option<Micros> {
-        if self.committing.is_some() || self.entries.is_empty() {
+        if self.committing.is_some() || self.is_empty() {
             return None;
         }
         let rested = self.given.map_or(Micros(0), |given| given + self.pace_us);
@@ -279,7 +304,8 @@ impl Ledger {
         self.retained = left.map(|kept| kept.retained).sum();
         self.lingers_until = first;
         self.urgent = false;
-        if records.is_empty() {
+        let next_id = self.next_id.take();
+        if records.is_empty() && next_id.is_none() {
             return None;
         }
         let number = self.number;
@@ -287,12 +313,13 @@ impl Ledger {
         self.committing = Some(number);
         self.given = Some(now);
         self.hold_receipts_back(number);
+        let ids = next_id.map(|next| Record::Ids { next });
         let records = records
             .into_iter()
             .flat_map(|(job, entry)| entry.records(job));
         Some(Group {
             number,
-            records: records.collect(),
+            records: ids.into_iter().chain(records).collect(),
         })
     }
 
@@ -318,7 +345,12 @@ impl Ledger {
 
     /// Whether all that was recorded is durable.
     pub(crate) fn is_settled(&self) -> bool {
-        self.committing.is_none() && self.entries.is_empty()
+        self.committing.is_none() && self.is_empty()
+    }
+
+    /// Whether nothing collects.
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.next_id.is_none()
     }
 
     fn entry(&mut self, job: JobId) -> &mut Entry {

@@ -7,6 +7,7 @@
 mod actions;
 mod claims;
 mod core;
+mod ids;
 mod inputs;
 mod jobs;
 mod keys;

@@ -30,18 +30,33 @@ impl Core {
         }
         self.counts.submitted += 1;
         let group = self.ledger.submitted(Arc::clone(&first), Arc::clone(&plan));
-        // Nobody is to hold a lease of a job that a crash may undo: its id would
-        // then be another's.
-        self.beginning.push_back((group, id, spec));
-        self.jobs.insert(id, Job::new(plan, view, now, 0));
+        let next = self.ids.used(id);
+        self.record_ids(next);
+        self.jobs.insert(id, Job::new(plan, view, group, now, 0));
         self.changed.insert(id);
         let view = first;
         self.say_safely(Output::Submitted { request, view });
+        // Whoever holds a lease of a job that a crash undoes must not find its id to be
+        // another's.
+        if self.ids.is_set_aside(id) {
+            self.tell(now, Event::JobSubmitted { job: id, spec });
+        } else {
+            self.beginning.push_back((group, id, spec));
+        }
     }
 
-    /// A group is durable: what waited for it is said, and jobs begin.
+    /// Ids before `next` are set aside, if some are to be.
+    pub(crate) fn record_ids(&mut self, next: Option<JobId>) {
+        if let Some(next) = next {
+            let group = self.ledger.ids(next);
+            self.ids.recorded_in(group);
+        }
+    }
+
+    /// A group is durable: what waited for it is said, and jobs begin that did.
     pub(crate) fn committed(&mut self, now: Micros, group: u64) {
         self.ledger.committed(group, &mut self.outputs);
+        self.ids.committed(group);
         while let Some((_, job, spec)) = self.beginning.pop_front_if(|(of, ..)| *of <= group) {
             // One may have been taken back meanwhile.
             if self.jobs.contains_key(&job) {
@@ -145,7 +160,8 @@ impl Core {
         self.ledger.over(Arc::clone(&view), result.clone(), !told);
         if let Some(bytes) = result {
             let view = Arc::clone(&view);
-            self.outputs.push_back(Output::Result { view, bytes });
+            let result = Output::Result { view, bytes };
+            self.outputs.extend(self.ledger.hold_for(job.group, result));
         }
         let over = Arc::clone(&view);
         self.say_safely(Output::Over { view: over });

@@ -92,6 +92,7 @@ pub enum Output {
     },
     /// A job came to a result that is not recorded yet. Who waits for it may have
     /// it: its submission is durable, and after a crash comes to the same bytes.
+    /// Comes after the answer to the submission.
     Result {
         /// As it ended.
         view: Arc<JobView>,

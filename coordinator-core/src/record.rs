@@ -34,6 +34,13 @@ pub struct Plan {
 /// Something that must not be forgotten once someone was told of it.
 #[derive(Clone, Debug)]
 pub enum Record {
+    /// Ids of jobs are set aside: the next start gives out this one first, or the first
+    /// after all that were recorded. Workers may know of jobs before these are durable;
+    /// their ids are no other job's after a crash. The last such record counts.
+    Ids {
+        /// The first that is not set aside.
+        next: JobId,
+    },
     /// A job was submitted. Comes before all else of the job.
     Submitted {
         /// As it was shown first.

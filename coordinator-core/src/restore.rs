@@ -74,7 +74,7 @@ impl Core {
         }
         let before = unix_ms.saturating_sub(view.submitted_ms);
         let view = view.as_ref().clone();
-        self.jobs.insert(job, Job::new(plan, view, now, before));
+        self.jobs.insert(job, Job::new(plan, view, 0, now, before));
         self.touch(job);
         let partials = partials.into_iter().map(|(node, bytes, cost_us)| {
             let len = bytes.len() as u64;

@@ -37,6 +37,9 @@ pub(crate) struct Entry {
 /// A job that came to a small result, and the result.
 pub(crate) type Small = (Arc<JobView>, Bytes);
 
+/// Where a small result comes, recorded or not, for someone who waits for it.
+pub(crate) type Early = watch::Receiver<Option<Small>>;
+
 /// A result on its way: a file, and how much of it can be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Growing {
@@ -100,17 +103,21 @@ impl Entry {
         result.as_ref().map(|(_, bytes)| bytes.clone())
     }
 
+    /// For someone who need not wait for the record of a small result.
+    pub(crate) fn early(&self) -> Early {
+        self.result.subscribe()
+    }
+
     /// Whether someone waits who need not wait for the record of a small result,
     /// and nobody who must.
     pub(crate) fn is_told_early(&self) -> bool {
         let early = self.result.receiver_count();
-        // Each of these holds both.
+        // Each of these holds both, once it waits.
         early > 0 && self.view.receiver_count() <= early
     }
 
     /// The job once it came to a small result, or is over.
-    pub(crate) async fn came_to_an_end(&self) -> (Arc<JobView>, Option<Bytes>) {
-        let mut result = self.result.subscribe();
+    pub(crate) async fn came_to_an_end(&self, mut result: Early) -> (Arc<JobView>, Option<Bytes>) {
         let small = async {
             let small = result.wait_for(Option::is_some).await;
             small.expect("the sender is here").clone().expect("some")

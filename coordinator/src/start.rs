@@ -153,6 +153,7 @@ impl Coordinator {
                 ..config.scheduler
             },
             key: ClaimKey(identity.secret),
+            next_job: identity.next_job,
             max_workers: open_files::room_for(config.limits.max_workers),
             keep_us: config.keep_us,
             pace_us: if config.ephemeral { 0 } else { COMMIT_PACE_US },
@@ -221,7 +222,8 @@ impl Coordinator {
             file: file.into(),
             known: None,
         });
-        submit::submit(&self.app, submission, parts.collect()).await
+        let accepted = submit::submit(&self.app, submission, parts.collect(), false).await?;
+        Ok(accepted.view)
     }
 
     /// Where the inputs of its jobs lie, for a worker of the same process, which need

@@ -2,7 +2,7 @@
 //! here, before any worker is bothered.
 
 use crate::app::App;
-use crate::driver::{Input, Prepared};
+use crate::driver::{Accepted, Input, Prepared};
 use crate::error::ApiError;
 use crate::guests;
 use crate::inputs::{self, Cutting, InputError, InputPart};
@@ -52,14 +52,16 @@ async fn admitted(bytes: Bytes, memory: u64) -> Result<Admitted, ApiError> {
     outcome.map_err(|refusal| ApiError::BadModule(refusal.to_string()))
 }
 
-/// Makes a job of a submission whose inputs are `parts`.
+/// Makes a job of a submission whose inputs are `parts`, and whose author `waits` for
+/// the result, or does not.
 pub(crate) async fn submit(
     app: &Arc<App>,
     submission: Submission,
     parts: Vec<InputPart>,
-) -> Result<Arc<JobView>, ApiError> {
-    if let Some(same) = submitted_before(app, &submission).await? {
-        return Ok(same);
+    waits: bool,
+) -> Result<Accepted, ApiError> {
+    if let Some(view) = submitted_before(app, &submission).await? {
+        return Ok(Accepted { view, early: None });
     }
     let _permit = app
         .preparing
@@ -81,7 +83,7 @@ pub(crate) async fn submit(
             return Err(error);
         }
     };
-    app.ask(|reply| Input::Submit { job, reply }).await
+    app.ask(|reply| Input::Submit { job, waits, reply }).await
 }
 
 /// The job of a submission that came before, and whose answer was lost.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub(super) struct Disk {
     pub(super) groups: u64,
+    /// The first id that is not set aside; 0 before some were.
+    pub(super) next_job: u64,
     pub(super) jobs: BTreeMap<JobId, Job>,
 }
 
@@ -34,6 +36,7 @@ impl Disk {
 
     fn carry_out(&mut self, record: &Record) {
         match record {
+            Record::Ids { next } => self.next_job = next.0,
             Record::Submitted { view, plan } => {
                 let job = Job {
                     view: Arc::clone(view),

@@ -1,7 +1,7 @@
 //! What waits for which commit.
 
 use super::rig::{MS, Rig, job};
-use crate::{Input, Output};
+use crate::{Input, Output, Request};
 use bytes::Bytes;
 use manyhands_protocol::api::{BlobView, JobState};
 use manyhands_protocol::message::ToWorker;
@@ -29,6 +29,103 @@ fn a_submission_is_answered_once_it_is_durable() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn workers_begin_before_the_submission_is_durable_where_its_id_is_set_aside() {
+    let mut rig = Rig::new();
+    let worker = rig.worker();
+    let session = match rig.frames(worker)[..] {
+        [ToWorker::Welcome { session, .. }, ..] => session,
+        ref other => panic!("{other:?}"),
+    };
+    let submit = |rig: &mut Rig, id| {
+        let (request, job) = (rig.request(), Box::new(job(id, 4, MergeMode::Concat)));
+        rig.handle(Input::Submit { request, job });
+    };
+    submit(&mut rig, 1);
+    assert!(
+        rig.grants(worker).is_empty(),
+        "another could have this id after a crash"
+    );
+    rig.commit();
+    assert!(!rig.grants(worker).is_empty());
+    rig.handle(Input::Cancel {
+        request: Request(99),
+        job: JobId(1),
+    });
+    rig.commit_all();
+    rig.rest();
+    submit(&mut rig, 2);
+    let grants = rig.grants(worker);
+    assert!(!grants.is_empty());
+    // A crash undoes the job: the successor knows of none, and no other has its id.
+    assert!(!rig.disk.jobs.contains_key(&JobId(2)) && rig.disk.next_job > 2);
+    let hello = rig.hello(vec![grants[0].claim], Some(session));
+    let mut rig = rig.crash(2);
+    let worker = rig.connect(hello);
+    let frames = rig.frames(worker);
+    assert!(
+        matches!(
+            frames[..],
+            [
+                ToWorker::Welcome { resumed: true, .. },
+                ..,
+                ToWorker::Forget { job: JobId(2) }
+            ]
+        ),
+        "{frames:?}"
+    );
+}
+
+#[test]
+fn ids_are_set_aside_by_the_dozen_and_given_back_in_the_end() {
+    let mut rig = Rig::new();
+    let mut seen = vec![rig.disk.next_job];
+    for id in 1..=60 {
+        rig.submit(job(id, 4, MergeMode::Concat));
+        assert!(rig.disk.next_job > id);
+        if seen.last() != Some(&rig.disk.next_job) {
+            seen.push(rig.disk.next_job);
+        }
+    }
+    assert_eq!(seen, [0, 34, 51, 68, 85]);
+    rig.handle(Input::Drain);
+    rig.commit_all();
+    assert_eq!(rig.disk.next_job, 61);
+}
+
+#[test]
+fn a_small_result_waits_for_its_jobs_submission() {
+    let mut rig = Rig::new();
+    rig.submit(job(1, 1, MergeMode::Reduce));
+    rig.rest();
+    let request = rig.request();
+    let new = Box::new(job(2, 0, MergeMode::Reduce));
+    rig.handle(Input::Submit { request, job: new });
+    assert!(matches!(&rig.rest()[..], [Output::Finish { .. }]));
+    rig.handle(Input::Result {
+        job: JobId(2),
+        bytes: Bytes::from("xy"),
+        told: true,
+    });
+    assert!(rig.rest().is_empty(), "a crash would undo the job");
+    rig.commit();
+    let outputs = rig.rest();
+    assert!(
+        matches!(
+            &outputs[..],
+            [Output::Submitted { .. }, Output::Result { .. }]
+        ),
+        "{outputs:?}"
+    );
+    assert_eq!(
+        rig.disk.stored().len(),
+        2,
+        "that it ended is not recorded yet"
+    );
+    rig.commit_all();
+    assert!(matches!(&rig.rest()[..], [Output::Over { .. }]));
 }
 
 #[test]

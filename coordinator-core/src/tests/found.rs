@@ -31,18 +31,6 @@ fn a_copy_is_not_accepted_before_the_original_is_durable() {
 }
 
 #[test]
-fn nobody_works_on_a_job_that_a_crash_would_undo() {
-    let mut rig = Rig::new();
-    let worker = rig.worker();
-    let request = rig.request();
-    let new = Box::new(job(1, 1000, MergeMode::Reduce));
-    rig.handle(Input::Submit { request, job: new });
-    assert!(rig.grants(worker).is_empty());
-    rig.commit();
-    assert!(!rig.grants(worker).is_empty());
-}
-
-#[test]
 fn a_submission_is_the_same_job_after_that_has_ended() {
     let mut rig = Rig::new();
     rig.submit(with_key(1));

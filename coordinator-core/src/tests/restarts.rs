@@ -138,11 +138,11 @@ fn what_does_not_fit_together_is_refused() {
     changed.push(other);
     for stored in changed {
         let job = stored.view.id;
-        let refused = super::rig::core(2).restore(rig.now, 0, stored);
+        let refused = super::rig::core(2, 1).restore(rig.now, 0, stored);
         assert!(matches!(refused, Err(Damaged { job: of, .. }) if of == job));
     }
     // As it is, it is taken.
-    let mut core = super::rig::core(2);
+    let mut core = super::rig::core(2, 1);
     core.restore(rig.now, 0, stored).unwrap();
     core.handle(rig.now, Input::Tick);
 }

@@ -34,13 +34,14 @@ pub(super) struct Grant {
     pub(super) claim: Claim,
 }
 
-pub(super) fn core(incarnation: u64) -> Core {
+pub(super) fn core(incarnation: u64, next_job: u64) -> Core {
     Core::new(Config {
         scheduler: manyhands_scheduler::Config {
             incarnation: Incarnation(incarnation),
             ..manyhands_scheduler::Config::default()
         },
         key: ClaimKey([9; 32]),
+        next_job: JobId(next_job),
         max_workers: 100,
         pace_us: 2_000,
         keep_us: crate::KEEP_US,
@@ -84,7 +85,7 @@ pub(super) fn job(id: u64, tasks: u64, merge: MergeMode) -> NewJob {
 
 impl Rig {
     pub(super) fn new() -> Self {
-        Self::with(core(1), Disk::default())
+        Self::with(core(1, 1), Disk::default())
     }
 
     fn with(core: Core, disk: Disk) -> Self {
@@ -104,7 +105,8 @@ impl Rig {
         let mut disk = self.disk.clone();
         // Groups count from 1 in each incarnation.
         disk.groups = 0;
-        let mut next = Self::with(core(incarnation), disk);
+        let next_job = disk.next_job.max(1);
+        let mut next = Self::with(core(incarnation, next_job), disk);
         next.connections = self.connections;
         for stored in next.disk.stored() {
             next.core.restore(next.now, 1_060_000, stored).unwrap();

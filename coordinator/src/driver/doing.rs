@@ -1,6 +1,6 @@
 //! Carrying out what the core asks for, in its order.
 
-use super::{Driver, Input, Trouble, Waiting};
+use super::{Accepted, Driver, Input, Trouble, Waiting};
 use crate::app::App;
 use crate::guests;
 use axum::body::Bytes;
@@ -52,12 +52,14 @@ impl Driver {
             Output::Complete { job } => self.output(job).complete(),
             Output::Log { job, text } => self.log(job, &text),
             Output::Submitted { request, view } => {
-                if let Some(Waiting::Submitted(job, reply)) = self.waiting.remove(&request) {
+                let waiting = self.waiting.remove(&request);
+                if let Some(Waiting::Submitted { job, early, reply }) = waiting {
+                    let early = early.filter(|_| view.id == job);
                     if view.id != job {
                         self.withdraw(job);
                     }
                     // Whoever does not wait any more does not mind.
-                    let _ = reply.send(view);
+                    let _ = reply.send(Accepted { view, early });
                 }
             }
             Output::Cancelled { request, view } => {

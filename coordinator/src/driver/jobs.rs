@@ -1,7 +1,9 @@
 //! Jobs as the driver keeps them: where their inputs and results are, and how
 //! they are shown.
 
-use super::{Driver, PUBLISH_IDLE_US, PUBLISH_US, Prepared, Trouble, Waiting, unix_ms};
+use super::{
+    Accepted, Driver, PUBLISH_IDLE_US, PUBLISH_US, Prepared, Reply, Trouble, Waiting, unix_ms,
+};
 use crate::board::Entry;
 use crate::guests;
 use crate::inputs::Cutting;
@@ -13,7 +15,6 @@ use manyhands_protocol::{BlobHash, JobId};
 use manyhands_scheduler::Micros;
 use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// A job that is not over.
 pub(super) struct Running {
@@ -39,7 +40,8 @@ impl Driver {
     pub(super) fn submit(
         &mut self,
         prepared: Prepared,
-        reply: oneshot::Sender<Arc<JobView>>,
+        waits: bool,
+        reply: Reply<Accepted>,
     ) -> Event {
         let Prepared {
             mut job,
@@ -48,9 +50,14 @@ impl Driver {
         } = prepared;
         job.view.submitted_ms = unix_ms();
         let view = Arc::new(job.view.clone());
-        self.show(view, Arc::clone(&job.plan), cutting, output);
+        let entry = self.show(view, Arc::clone(&job.plan), cutting, output);
+        let waiting = Waiting::Submitted {
+            job: job.view.id,
+            early: waits.then(|| entry.early()),
+            reply,
+        };
         Event::Submit {
-            request: self.wait(Waiting::Submitted(job.view.id, reply)),
+            request: self.wait(waiting),
             job: Box::new(job),
         }
     }
@@ -62,7 +69,7 @@ impl Driver {
         plan: Arc<Plan>,
         cutting: Option<Cutting>,
         output: Option<OutputFile>,
-    ) {
+    ) -> Arc<Entry> {
         let job = view.id;
         let growing = output.as_ref().map(OutputFile::growing);
         let entry = Entry::new(view, growing);
@@ -71,12 +78,13 @@ impl Driver {
         }
         self.app.board.insert(job, Arc::clone(&entry));
         let running = Running {
-            entry,
+            entry: Arc::clone(&entry),
             plan,
             cutting,
             output,
         };
         self.jobs.insert(job, running);
+        entry
     }
 
     /// A blob is not to be had any more: the jobs that need it have no result, and

@@ -7,6 +7,7 @@ mod jobs;
 mod merges;
 
 use crate::app::App;
+use crate::board::Early;
 use crate::guests::Merged;
 use crate::inputs::Cutting;
 use crate::outputs::OutputFile;
@@ -77,7 +78,9 @@ pub(crate) enum Input {
     /// A submission that was found good.
     Submit {
         job: Box<Prepared>,
-        reply: Reply<Arc<JobView>>,
+        /// Whether its author waits for the result.
+        waits: bool,
+        reply: Reply<Accepted>,
     },
     /// An author takes a job back.
     Cancel {
@@ -147,9 +150,22 @@ pub(crate) struct Prepared {
     pub(crate) output: Option<OutputFile>,
 }
 
+/// The answer to a submission: it is recorded.
+pub(crate) struct Accepted {
+    /// Its job; or the one that it came to be before.
+    pub(crate) view: Arc<JobView>,
+    /// Where the result of a new job comes, for an author who waits: also one that was
+    /// there before the record was.
+    pub(crate) early: Option<Early>,
+}
+
 /// Who waits for an answer of the core's.
 enum Waiting {
-    Submitted(JobId, Reply<Arc<JobView>>),
+    Submitted {
+        job: JobId,
+        early: Option<Early>,
+        reply: Reply<Accepted>,
+    },
     Cancelled(Reply<Option<Arc<JobView>>>),
 }
 
@@ -311,7 +327,7 @@ impl Driver {
                 Event::Closed { connection }
             }
             Input::Goodbye { session } => Event::Goodbye { session },
-            Input::Submit { job, reply } => self.submit(*job, reply),
+            Input::Submit { job, waits, reply } => self.submit(*job, waits, reply),
             Input::Cancel { job, reply } => Event::Cancel {
                 request: self.wait(Waiting::Cancelled(reply)),
                 job,

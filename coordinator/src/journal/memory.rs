@@ -73,7 +73,7 @@ impl MemoryJournal {
                 };
                 jobs.insert(view.id, entry);
             }
-            Record::Partial { .. } | Record::Prefix { .. } => {}
+            Record::Ids { .. } | Record::Partial { .. } | Record::Prefix { .. } => {}
         }
     }
 }

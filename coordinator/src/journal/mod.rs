@@ -89,7 +89,7 @@ pub struct Identity {
     /// otherwise.
     pub secret: [u8; 32],
     /// Greater than the id of any job ever recorded, also of those that were
-    /// dropped since.
+    /// dropped since, and of all that were set aside.
     pub next_job: JobId,
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Body, Params, job_id, no_job};
 use crate::app::App;
-use crate::driver::Input;
+use crate::driver::{Accepted, Input};
 use crate::error::ApiError;
 use crate::inputs::InputPart;
 use crate::submit;
@@ -65,25 +65,27 @@ pub(crate) async fn submit(
             known: app.cuts.find(input.blob),
         });
     }
-    let view = submit::submit(&app, submission, parts).await?;
+    let accepted = submit::submit(&app, submission, parts, wait_ms.is_some()).await?;
     let answer = match wait_ms {
-        None => Submitted::AtOnce(view.as_ref().clone()),
+        None => Submitted::AtOnce(accepted.view.as_ref().clone()),
         Some(wait_ms) => {
             let wait = Duration::from_millis(wait_ms.min(LONGEST_WAIT_MS));
-            Submitted::Later(waited(&app, view, wait).await?)
+            Submitted::Later(waited(&app, accepted, wait).await?)
         }
     };
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
 /// The job once it is over, or when so much time has passed.
-async fn waited(app: &App, view: Arc<JobView>, wait: Duration) -> Result<Waited, ApiError> {
+async fn waited(app: &App, accepted: Accepted, wait: Duration) -> Result<Waited, ApiError> {
+    let Accepted { view, early } = accepted;
     let Some(entry) = app.board.get(view.id) else {
         // Submitted before, and over for long.
         let job = find(app, view.id).await?.as_ref().clone();
         return Ok(Waited::new(job, Vec::new(), None));
     };
-    let ended = tokio::time::timeout(wait, entry.came_to_an_end()).await;
+    let early = early.unwrap_or_else(|| entry.early());
+    let ended = tokio::time::timeout(wait, entry.came_to_an_end(early)).await;
     let (view, result) = ended.unwrap_or_else(|_| (entry.view(), None));
     let lines = entry.lines();
     Ok(Waited::new(view.as_ref().clone(), lines, result.as_deref()))

@@ -44,6 +44,7 @@ impl Rig {
                 ..manyhands_scheduler::Config::default()
             },
             key: ClaimKey([1; 32]),
+            next_job: JobId(1),
             max_workers: usize::MAX,
             pace_us: 2_000,
             keep_us: manyhands_coordinator_core::KEEP_US,

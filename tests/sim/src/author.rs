@@ -228,6 +228,7 @@ impl World {
         if self.coordinator.is_draining() {
             return;
         }
+        self.check_new(job);
         let who = &self.authors[author];
         let plan = Arc::new(who.plan(author, job));
         let view = who.view(job, crate::coordinator::UNIX_MS + self.now / 1000);

@@ -125,6 +125,13 @@ impl World {
         }
     }
 
+    /// A job is made, of which no worker knows.
+    pub(crate) fn check_new(&mut self, job: JobId) {
+        if self.checks.leases.values().any(|(of, ..)| *of == job) {
+            self.fail(format!("job {job} has the id of a job that a crash undid"));
+        }
+    }
+
     /// A frame that goes to a worker.
     pub(crate) fn check_frame(&mut self, link: LinkId, frame: &Bytes) {
         let Ok((message, _)) = codec::decode::<ToWorker>(frame.clone()) else {
@@ -234,7 +241,6 @@ impl World {
         }
     }
 
-    /// The end of a job, as it is told.
     /// A result that is told before it is recorded must come again after a crash.
     pub(crate) fn check_early(&mut self, view: &JobView, bytes: &Bytes) {
         let job = view.id;
@@ -250,6 +256,7 @@ impl World {
         }
     }
 
+    /// The end of a job, as it is told.
     pub(crate) fn check_over(&mut self, view: &Arc<JobView>) {
         let job = view.id;
         self.trace.note(self.now, "over", &[job.0]);

@@ -107,6 +107,7 @@ impl World {
         let core = Core::new(Config {
             scheduler,
             key: ClaimKey([7; 32]),
+            next_job: JobId(self.disk.next_job.max(1)),
             max_workers: self.setup.max_workers,
             pace_us: 2_000,
             keep_us: manyhands_coordinator_core::KEEP_US,

@@ -73,6 +73,10 @@ impl Disk {
 
     fn carry_out(&mut self, record: &Record) -> Result<(), String> {
         match record {
+            Record::Ids { next } => {
+                self.next_job = next.0;
+                Ok(())
+            }
             Record::Submitted { view, plan } => self.submitted(view, plan),
             Record::Partial {
                 job,
@@ -117,7 +121,9 @@ impl Disk {
 
     fn submitted(&mut self, view: &Arc<JobView>, plan: &Arc<Plan>) -> Result<(), String> {
         let id = view.id;
-        self.next_job = self.next_job.max(id.0 + 1);
+        if id.0 >= self.next_job {
+            return Err(format!("job {id}'s id may be another's after a crash"));
+        }
         if let Some(key) = &plan.key {
             let before = self.keys.insert(key.clone(), id);
             if let Some(before) = before.filter(|before| *before != id) {

@@ -243,6 +243,7 @@ impl std::fmt::Debug for Shown<'_> {
         use manyhands_coordinator_core::Record;
         for record in self.0.records.iter().take(8) {
             match record {
+                Record::Ids { next } => write!(f, "ids before {next}, ")?,
                 Record::Submitted { view, .. } => write!(f, "submitted {}, ", view.id)?,
                 Record::Partial {
                     job, first, end, ..

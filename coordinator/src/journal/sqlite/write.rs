@@ -31,6 +31,7 @@ pub(super) fn commit<'a>(
 
 fn carry_out(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     match record {
+        Record::Ids { next } => ids(transaction, *next),
         Record::Submitted { view, plan } => submitted(transaction, view, plan),
         Record::Partial {
             job,
@@ -61,8 +62,13 @@ fn submitted(transaction: &Transaction<'_>, view: &JobView, plan: &Plan) -> rusq
     for hash in blobs_of(plan) {
         uses(transaction, id, hash)?;
     }
-    let sql = "UPDATE meta SET value = max(value, ?1) WHERE key = 'next_job'";
-    transaction.prepare_cached(sql)?.execute([id + 1])?;
+    Ok(())
+}
+
+fn ids(transaction: &Transaction<'_>, next: JobId) -> rusqlite::Result<()> {
+    let sql = "UPDATE meta SET value = ?1 WHERE key = 'next_job'";
+    let mut update = transaction.prepare_cached(sql)?;
+    update.execute([integer(next.0)])?;
     Ok(())
 }
 

@@ -87,7 +87,9 @@ fn each_start_is_told_apart_and_no_id_comes_twice() {
     assert_eq!(identity.next_job, JobId(1));
     assert_ne!(identity.secret, [0; 32]);
     assert!(!format!("{identity:?}").contains("secret"));
-    wait(first.commit(group(1, vec![submitted(7), done(7, 1), submitted(6)]))).unwrap();
+    let ids = |next| Record::Ids { next: JobId(next) };
+    let records = vec![ids(39), submitted(7), done(7, 1), submitted(6)];
+    wait(first.commit(group(1, records))).unwrap();
     let none = Keep {
         jobs: Some(0),
         ..Keep::default()
@@ -99,8 +101,16 @@ fn each_start_is_told_apart_and_no_id_comes_twice() {
     assert_eq!(second.secret, identity.secret);
     assert_eq!(
         second.next_job,
+        JobId(39),
+        "those of jobs that are not recorded too"
+    );
+    let third = open(folder.path());
+    wait(third.commit(group(1, vec![ids(8)]))).unwrap();
+    drop(third);
+    assert_eq!(
+        open(folder.path()).identity().next_job,
         JobId(8),
-        "that of a job that is not there any more"
+        "given back"
     );
     let other = tempfile::tempdir().unwrap();
     assert_ne!(open(other.path()).identity().secret, identity.secret);

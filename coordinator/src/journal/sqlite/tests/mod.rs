@@ -135,6 +135,7 @@ struct ModelJob {
 impl Model {
     fn carry_out(&mut self, record: &Record) {
         match record {
+            Record::Ids { .. } => {}
             Record::Submitted { view, plan } => {
                 self.views.insert(view.id, (**view).clone());
                 let job = self.running.entry(view.id).or_default();
