@@ -8,6 +8,7 @@
 //! - `merging`: what large partials cost the coordinator;
 //! - `scheduler`: the scheduler alone, by workers, blocks and jobs;
 //! - `latency`: what one who waits for a single task waits for;
+//! - `costs`: what a piece and a merge cost beside what they compute;
 //! - `networks`: far and unlike machines, simulated; `namespaces`: some of them for real;
 //! - `size`: what is downloaded, resident and waited for; `page`: what a person who opens
 //!   the link waits for.
@@ -21,6 +22,7 @@ mod blocks;
 mod compare;
 mod coordinator;
 mod corpus;
+mod costs;
 mod data;
 mod durability;
 mod guests;
@@ -113,6 +115,7 @@ async fn part(name: &str, plan: &Plan, table: &mut Table) {
         "latency" => latency::run(plan, table).await,
         "blocks" => blocks::run(plan, table).await,
         "scheduler" => scheduler::run(plan, table).await,
+        "costs" => costs::run(plan, table).await,
         "networks" => networks::run(plan, table).await,
         #[cfg(target_os = "linux")]
         "namespaces" => namespaces::run(plan, table).await,

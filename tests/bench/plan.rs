@@ -1,7 +1,7 @@
 //! What to measure, and how long, from the command line.
 
 /// The parts of the bench, in the order in which they run.
-pub(crate) const NAMES: [&str; 16] = [
+pub(crate) const NAMES: [&str; 17] = [
     "compare",
     "tiny",
     "data",
@@ -10,6 +10,7 @@ pub(crate) const NAMES: [&str; 16] = [
     "durability",
     "blocks",
     "scheduler",
+    "costs",
     "networks",
     "namespaces",
     "memory",

@@ -32,6 +32,7 @@ pub(crate) fn milliseconds(times: &[Duration]) -> Vec<f64> {
 pub(crate) enum Unit {
     Seconds,
     Milliseconds,
+    Microseconds,
     /// Of two times.
     Ratio,
     PerSecond,
@@ -49,6 +50,7 @@ impl Unit {
         match self {
             Self::Seconds => format!("{value:.3} s"),
             Self::Milliseconds => format!("{value:.3} ms"),
+            Self::Microseconds => format!("{value:.1} µs"),
             Self::Ratio => format!("{value:.3}"),
             Self::PerSecond => format!("{value:.0} /s"),
             Self::Percent => format!("{value:.2} %"),

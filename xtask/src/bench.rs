@@ -13,7 +13,7 @@ use crate::{guests, tools, web};
 pub(crate) struct Options {
     /// Parts to run [default: all]
     #[arg(value_name = "NAME", value_parser = ["compare", "tiny", "data", "latency", "round-trip",
-        "durability", "blocks", "scheduler", "networks", "namespaces", "memory", "workers", "merging",
+        "durability", "blocks", "scheduler", "costs", "networks", "namespaces", "memory", "workers", "merging",
         "restart", "size", "page"])]
     names: Vec<String>,
 
