@@ -24,8 +24,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// What a piece costs beside its tasks.
-const PIECE: Duration = Duration::from_micros(50);
+/// What a piece costs beside its tasks: see `costs`.
+const PIECE: Duration = Duration::from_micros(21);
 
 /// How long a slot goes on at most after it was told to stop.
 const SLICE: Duration = Duration::from_millis(50);

@@ -48,7 +48,10 @@ impl World {
         let now = self.now;
         let jitter = 0.8 + 0.4 * self.rng.unit();
         let merge_us = self.rng.between(2, 60);
-        let piece_us = self.setup.fleet.map_or(150, |_| PIECE_US);
+        let (piece_us, merge_us) = match self.setup.fleet {
+            Some(_) => (PIECE_US, PIECE_US),
+            None => (150, merge_us),
+        };
         let worker = self.worker(id).expect("it speaks");
         let loaded = worker.jobs.get(&job).filter(|loaded| loaded.ready);
         let (Some(loaded), false) = (loaded, worker.slots.contains_key(&slot)) else {
