@@ -3,11 +3,12 @@
 //! memory and files that it can read and not write, its standard output takes reports; it
 //! ends when its input does, even while guests spin.
 //!
-//! Its threads: one more than there are slots, of which one at a time reads commands.
-//! What is for a slot that has nothing to do it does itself, and leaves the reading to
-//! the next: no thread is woken between a command and its work. A watchdog knows when
-//! each slice began; a module is compiled on a thread of its own; the main thread waits
-//! for the end.
+//! Its threads: one for each slot, and one more than that which read commands in turn. A
+//! call for a slot that has nothing to do is carried out by whoever read it, who leaves the
+//! reading to the next: no thread is woken between a command and its work. Other pieces,
+//! which are long as a rule, are the slot's own thread's, which wakes where it was: on a
+//! processor that nobody else is at work on. A watchdog knows when each slice began; a
+//! module is compiled on a thread of its own; the main thread waits for the end.
 
 mod input;
 mod jobs;
@@ -87,20 +88,18 @@ fn serve() -> Result<(), ChildError> {
         slots: Slot::each(&shared, slots),
         shared: Arc::clone(&shared),
     };
-    let outcome = start_threads(reader, slots + 1)?;
-    // A slot ends no more than one of them, so that one reads on till the end.
+    let outcome = start_threads(reader)?;
+    // A slot ends no more than one of those, so that one reads on till the end.
     outcome.recv().expect("a thread that reads")?;
     // The slots may be inside guests that never return: do not join them.
     std::process::exit(0)
 }
 
-/// The threads of a rayon pool, which read and work in turn; how the input ends.
-fn start_threads(
-    reader: Reader,
-    threads: usize,
-) -> Result<mpsc::Receiver<io::Result<()>>, ChildError> {
+/// The threads of a rayon pool, of slots first and then of readers; how the input ends.
+fn start_threads(reader: Reader) -> Result<mpsc::Receiver<io::Result<()>>, ChildError> {
+    let slots = reader.slots.clone();
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(2 * slots.len() + 1)
         .stack_size(SLOT_STACK)
         .thread_name(|thread| format!("slots-{thread}"))
         .start_handler(|_| Runtime::prepare_thread())
@@ -108,7 +107,12 @@ fn start_threads(
     reader.shared.output.report(&Report::Ready);
     let (ended, outcome) = mpsc::channel();
     let reader = Mutex::new(reader);
-    pool.spawn_broadcast(move |_| {
+    pool.spawn_broadcast(move |thread| {
+        if let Some(slot) = slots.get(thread.index()) {
+            // The child is about to end then.
+            let _ = slot.serve();
+            return;
+        }
         loop {
             // The next one reads from here on.
             let next = reader.lock().expect("no reader panics").next();
@@ -149,7 +153,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Carries commands out, up to one for a slot that has nothing to do: its piece.
+    /// Carries commands out, up to a call for a slot that has nothing to do: its piece.
     /// `None` when the input has ended.
     fn next(&mut self) -> io::Result<Option<(Arc<Slot>, Piece)>> {
         let jobs = &mut self.jobs;
@@ -185,11 +189,12 @@ impl Reader {
                     slot,
                     ticket,
                     job,
+                    call,
                     work,
                 } => {
                     let slot = &self.slots[slot as usize];
                     let piece = jobs.piece(ticket, job, work, bulk);
-                    if let Some(piece) = slot.take(piece) {
+                    if let Some(piece) = slot.take(piece, call) {
                         return Ok(Some((Arc::clone(slot), piece)));
                     }
                 }

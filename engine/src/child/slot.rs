@@ -11,8 +11,9 @@ use crate::runtime::{Guest, Inputs, Program, Sink, failure};
 use bytes::Bytes;
 use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long one call of a guest's `run` should take: cancellation waits so long.
@@ -66,18 +67,22 @@ impl From<Ending> for Stop {
     }
 }
 
-/// What is left of a slot while no thread works for it: its queue, and what it has told.
+/// A slot: its queue, and what it has told.
 pub(super) struct Slot {
     shared: Arc<Shared>,
     index: usize,
     queue: Mutex<Queue>,
+    /// Signalled when something is left to the slot's own thread.
+    left: Condvar,
     teller: Arc<Teller>,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// Whether a thread works for the slot: it takes what waits.
+    /// Whether a thread works for the slot, or is about to: it takes what waits.
     busy: bool,
+    /// What the slot's own thread is to begin with.
+    left: Option<Piece>,
     waiting: VecDeque<Piece>,
 }
 
@@ -89,6 +94,7 @@ impl Slot {
                 shared: Arc::clone(shared),
                 index,
                 queue: Mutex::default(),
+                left: Condvar::new(),
                 teller: Arc::new(Teller::new(Arc::clone(shared), index)),
             })
         });
@@ -99,16 +105,39 @@ impl Slot {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the piece back if the slot has nothing to do: the caller must do it. Else it
-    /// waits for whoever works for the slot.
+    /// Gives the piece back if it is a call and the slot has nothing to do: the caller
+    /// must do it. Else it is left to the slot's thread, or waits for whoever works for the
+    /// slot.
     #[must_use]
-    pub(super) fn take(&self, piece: Piece) -> Option<Piece> {
+    pub(super) fn take(&self, piece: Piece, call: bool) -> Option<Piece> {
         let mut queue = self.queue();
         if std::mem::replace(&mut queue.busy, true) {
             queue.waiting.push_back(piece);
             return None;
         }
-        Some(piece)
+        if call {
+            return Some(piece);
+        }
+        queue.left = Some(piece);
+        drop(queue);
+        self.left.notify_one();
+        None
+    }
+
+    /// Does what is left to the slot's own thread, for ever.
+    ///
+    /// # Errors
+    /// The child is about to end.
+    pub(super) fn serve(&self) -> Result<Infallible, Ending> {
+        loop {
+            let queue = self
+                .left
+                .wait_while(self.queue(), |queue| queue.left.is_none());
+            let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
+            let piece = queue.left.take().expect("just seen");
+            drop(queue);
+            self.work(piece)?;
+        }
     }
 
     /// Does the piece, and what waits behind it.

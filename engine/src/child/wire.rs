@@ -68,6 +68,8 @@ pub(crate) enum Command {
         slot: u32,
         ticket: u64,
         job: JobId,
+        /// Short work that somebody waits for.
+        call: bool,
         work: WorkHeader,
     },
     /// Stop all work of the slot up to and including this ticket.

@@ -264,13 +264,15 @@ impl Actor {
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let again = matches!(owner, Owner::Call { .. }).then(|| work.clone());
+        let call = matches!(owner, Owner::Call { .. });
+        let again = call.then(|| work.clone());
         let (work, bulk) = header(work);
         self.process.send(
             &Command::Work {
                 slot: slot as u32,
                 ticket,
                 job,
+                call,
                 work,
             },
             bulk,
