@@ -6,6 +6,8 @@ use super::{Host, Inputs, Program, Sink};
 use bytes::Bytes;
 use manyhands_protocol::{Failure, FailureKind};
 use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use wasmtime::{
     Error, Extern, Global, Instance, Memory, ModuleExport, Store, StoreLimitsBuilder, TypedFunc,
@@ -116,7 +118,8 @@ impl Guest {
     pub fn run(&mut self, first: u64, count: u64) -> Result<(), Failure> {
         let run = self.run.clone();
         let slice = (first.cast_signed(), count.cast_signed());
-        self.value("run", |store| run.call(store, slice)).map(drop)
+        self.value("run", |store| from_a_page(|| run.call(store, slice)))
+            .map(drop)
     }
 
     /// Ends the block; its partial, which stays in the guest's memory.
@@ -235,4 +238,21 @@ fn typed<P: WasmParams, R: WasmResults>(
     function
         .typed(store)
         .expect("admission has checked its type")
+}
+
+/// Room on the stack that begins where a page does.
+#[repr(align(4096))]
+struct Page(MaybeUninit<u8>);
+
+/// Calls with a stack that lies the same way within a page whoever calls: a guest's
+/// frames are on it, and by how they lie beside its memory a recursive guest (`nqueens`)
+/// was up to 3 % faster or slower.
+#[inline(never)]
+fn from_a_page<T>(call: impl FnOnce() -> T) -> T {
+    let mut page = Page(MaybeUninit::uninit());
+    black_box(&mut page.0);
+    let outcome = call();
+    // It is there until now.
+    black_box(&mut page.0);
+    outcome
 }
