@@ -91,8 +91,8 @@ pub struct Counts {
 ///
 /// What needs a promise is held back until the group of records that covers it
 /// is reported durable: receipts of partials, answers to submissions and
-/// cancels, the end of a job. Workers may be at a job before its submission is. At most one group is being committed; the next one
-/// collects meanwhile.
+/// cancels, the end of a job. Workers may be at a job before its submission is. At
+/// most one group is being committed; the next one collects meanwhile.
 ///
 /// # Panics
 /// On its own broken invariants, and when the driver reports a group that was

@@ -72,17 +72,15 @@ pub(super) struct Slot {
     shared: Arc<Shared>,
     index: usize,
     queue: Mutex<Queue>,
-    /// Signalled when something is left to the slot's own thread.
+    /// Signalled when something waits and no thread works for the slot.
     left: Condvar,
     teller: Arc<Teller>,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// Whether a thread works for the slot, or is about to: it takes what waits.
+    /// Whether a thread works for the slot: it takes what waits.
     busy: bool,
-    /// What the slot's own thread is to begin with.
-    left: Option<Piece>,
     waiting: VecDeque<Piece>,
 }
 
@@ -111,16 +109,15 @@ impl Slot {
     #[must_use]
     pub(super) fn take(&self, piece: Piece, call: bool) -> Option<Piece> {
         let mut queue = self.queue();
-        if std::mem::replace(&mut queue.busy, true) {
-            queue.waiting.push_back(piece);
-            return None;
-        }
-        if call {
+        if call && !queue.busy && queue.waiting.is_empty() {
+            queue.busy = true;
             return Some(piece);
         }
-        queue.left = Some(piece);
-        drop(queue);
-        self.left.notify_one();
+        queue.waiting.push_back(piece);
+        if !queue.busy {
+            drop(queue);
+            self.left.notify_one();
+        }
         None
     }
 
@@ -130,11 +127,11 @@ impl Slot {
     /// The child is about to end.
     pub(super) fn serve(&self) -> Result<Infallible, Ending> {
         loop {
-            let queue = self
-                .left
-                .wait_while(self.queue(), |queue| queue.left.is_none());
+            let idle = |queue: &mut Queue| queue.busy || queue.waiting.is_empty();
+            let queue = self.left.wait_while(self.queue(), idle);
             let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
-            let piece = queue.left.take().expect("just seen");
+            let piece = queue.waiting.pop_front().expect("just seen");
+            queue.busy = true;
             drop(queue);
             self.work(piece)?;
         }
