@@ -116,8 +116,7 @@ impl Lab {
 
     /// The partial of two siblings.
     pub(crate) async fn merge(&mut self, left: Bytes, right: Bytes) -> Result<Bytes, Stopped> {
-        let above = Vec::new();
-        self.work(Work::Merge(Merge { left, right, above })).await
+        self.work(Work::Merge(Merge::two(left, right))).await
     }
 
     /// The result.

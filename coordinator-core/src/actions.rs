@@ -76,10 +76,8 @@ impl Core {
             Action::Merge {
                 job,
                 node,
-                left,
-                right,
-                above,
-            } => self.merge(now, job, node, (left, right, above)),
+                operands,
+            } => self.merge(now, job, node, operands),
             Action::Emit { job, node, partial } => {
                 let entry = self.jobs.get(&job).expect("a job that emits runs");
                 let task = entry.tree.range(node).end;

@@ -13,7 +13,7 @@ use crate::outputs::Output;
 use bytes::{Bytes, BytesMut};
 use manyhands_protocol::limits::PIECE;
 use manyhands_protocol::message::{EngineKind, ToWorker};
-use manyhands_protocol::{Beside, JobId, LeaseId, Node, WorkerId, codec};
+use manyhands_protocol::{JobId, LeaseId, Node, Operand, WorkerId, codec};
 use manyhands_scheduler::{Event, Micros, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,33 +106,37 @@ impl Merging {
 }
 
 impl Core {
-    /// Has two siblings' partials merged, and what that comes to with those above.
+    /// Has partials merged to one of `node`.
     pub(crate) fn merge(
         &mut self,
         now: Micros,
         job: JobId,
         node: Node,
-        (left, right, above): (Partial, Partial, Vec<Beside<Partial>>),
+        operands: Vec<Operand<Partial>>,
     ) {
         let entry = self.jobs.get_mut(&job).expect("a job that merges runs");
-        let higher = above
-            .iter()
-            .map(|beside| beside.as_ref().into_partial().cost_us);
-        let costs = higher.chain([left.cost_us, right.cost_us]);
+        let costs = operands.iter().map(|operand| operand.partial.cost_us);
         let merging = UnderWay {
             // What workers say of time is not believed so far as to overflow.
             cost_us: costs.fold(0, u64::saturating_add),
-            merges: 1 + above.len() as u64,
+            merges: operands.len() as u64 - 1,
         };
         entry.merging.insert(node, merging);
-        let (left, right) = (left.bytes, right.bytes);
-        let above = above.into_iter().map(|beside| beside.map(|one| one.bytes));
-        let above: Vec<_> = above.collect();
-        let bytes = (left.len() + right.len()) as u64;
-        let large = (self.config.lease_merges_from..=MOST_BYTES).contains(&bytes);
-        assert!(!large || above.is_empty(), "what is large goes to workers");
+        let operands = operands
+            .into_iter()
+            .map(|operand| operand.map(|one| one.bytes));
+        let operands: Vec<_> = operands.collect();
+        let bytes: usize = operands.iter().map(|operand| operand.partial.len()).sum();
+        let large = (self.config.lease_merges_from..=MOST_BYTES).contains(&(bytes as u64));
+        assert!(
+            !large || operands.len() == 2,
+            "what is large goes to workers"
+        );
         match large.then(|| self.merger(job)).flatten() {
             Some((worker, connection)) => {
+                let halves = operands.into_iter().map(|operand| operand.partial);
+                let halves: [Bytes; 2] = halves.collect::<Vec<_>>().try_into().expect("two");
+                let [left, right] = halves;
                 let lease = self.scheduler.reserve_lease();
                 self.ask_to_merge(worker, (lease, job, node), &left, &right);
                 let leased = Leased {
@@ -146,23 +150,15 @@ impl Core {
                 self.merging.insert(lease, leased);
                 self.counts.leased_merges += 1;
             }
-            None => self.merge_here(job, node, (left, right), above),
+            None => self.merge_here(job, node, operands),
         }
     }
 
-    fn merge_here(
-        &mut self,
-        job: JobId,
-        node: Node,
-        (left, right): (Bytes, Bytes),
-        above: Vec<Beside<Bytes>>,
-    ) {
+    fn merge_here(&mut self, job: JobId, node: Node, operands: Vec<Operand<Bytes>>) {
         self.outputs.push_back(Output::Merge {
             job,
             node,
-            left,
-            right,
-            above,
+            operands,
         });
     }
 
@@ -233,12 +229,12 @@ impl Core {
         let Leased { job, node, .. } = leased;
         self.tell(now, Event::Heard { worker });
         let Some((named, merged)) = answer else {
-            self.merge_here(job, node, (leased.left, leased.right), Vec::new());
+            self.merge_here(job, node, Operand::two(leased.left, leased.right));
             return true;
         };
         let tree = self.jobs[&job].tree;
         if !tree.has(named) || tree.canonical(named) != node {
-            self.merge_here(job, node, (leased.left, leased.right), Vec::new());
+            self.merge_here(job, node, Operand::two(leased.left, leased.right));
             let reason = Reason::OutsideLease { lease, node: named };
             self.dismiss(worker, reason);
             self.tell(now, Event::WorkerLeft { worker });
@@ -270,8 +266,8 @@ impl Core {
             lost.extend(self.merging.remove(lease));
         }
         for leased in lost {
-            let halves = (leased.left, leased.right);
-            self.merge_here(leased.job, leased.node, halves, Vec::new());
+            let operands = Operand::two(leased.left, leased.right);
+            self.merge_here(leased.job, leased.node, operands);
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::inputs::{ConnectionId, Request};
 use crate::record::Group;
 use bytes::Bytes;
 use manyhands_protocol::api::JobView;
-use manyhands_protocol::{Beside, JobId, Node};
+use manyhands_protocol::{JobId, Node, Operand};
 use std::sync::Arc;
 
 /// Something to do, in the order given. Taken from
@@ -31,20 +31,15 @@ pub enum Output {
     /// Make a group durable, then answer `Input::Committed`. The next group
     /// comes after that answer.
     Commit(Group),
-    /// Have the guest merge two siblings' partials, left before right, and what that
-    /// comes to with each of those above in turn; answer `Input::Merged`. Several may
-    /// be under way.
+    /// Have the guest merge partials to one; answer `Input::Merged`. Several may be
+    /// under way.
     Merge {
         /// The job.
         job: JobId,
-        /// What all of them come to: without any above, the parent.
+        /// What they come to.
         node: Node,
-        /// The left half's partial.
-        left: Bytes,
-        /// The right half's.
-        right: Bytes,
-        /// What their outcome meets on its way up to `node`, in that order.
-        above: Vec<Beside<Bytes>>,
+        /// In postfix order.
+        operands: Vec<Operand<Bytes>>,
     },
     /// Have the guest finish a `reduce` job, and answer `Input::Result` if what
     /// that comes to is small; else store it and answer `Input::Finished`.

@@ -10,7 +10,7 @@ use manyhands_engine::admit::admit;
 use manyhands_engine::compute::{Compute, Config, Event, Events, JobSpec, Merge, Work, outcomes};
 #[cfg(target_os = "linux")]
 use manyhands_engine::{part::Part, sealed::Growing};
-use manyhands_protocol::{Beside, BlobHash, FailureKind, JobId, Split};
+use manyhands_protocol::{BlobHash, FailureKind, JobId, Operand, Split};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -137,22 +137,25 @@ async fn calls_answer_open_merge_and_finish() {
         r#"{"tasks":64}"#
     );
     let partial = |value: u64| Bytes::copy_from_slice(&value.to_le_bytes());
-    let merge = |left, right, above| Merge {
-        left: partial(left),
-        right: partial(right),
-        above,
-    };
-    let two = Work::Merge(merge(5, 9, Vec::new()));
+    let merge = |left, right| Merge::two(partial(left), partial(right));
+    let two = Work::Merge(merge(5, 9));
     assert_eq!(
         number(&compute.call(JOB, two).await.unwrap()),
         guests::merge(5, 9)
     );
-    let above = vec![Beside::Left(partial(2)), Beside::Right(partial(7))];
-    let chain = merge(5, 9, above);
-    let chained = guests::merge(guests::merge(2, guests::merge(5, 9)), 7);
-    let work = Work::Merge(chain.clone());
+    let operands = [(2, 0), (5, 0), (9, 2), (7, 0), (8, 2)];
+    let operands = operands.map(|(value, merges)| Operand {
+        partial: partial(value),
+        merges,
+    });
+    let many = Merge {
+        operands: operands.into(),
+    };
+    let left = guests::merge(2, guests::merge(5, 9));
+    let chained = guests::merge(left, guests::merge(7, 8));
+    let work = Work::Merge(many.clone());
     assert_eq!(number(&compute.call(JOB, work).await.unwrap()), chained);
-    let several = vec![merge(1, 2, Vec::new()), chain, merge(3, 4, Vec::new())];
+    let several = vec![merge(1, 2), many, merge(3, 4)];
     let several = compute.call(JOB, Work::Merges(several)).await.unwrap();
     let each = outcomes(several, 3).unwrap();
     let each: Vec<_> = each.iter().map(|one| number(one)).collect();

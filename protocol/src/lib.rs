@@ -17,7 +17,7 @@ mod split;
 pub use ids::{
     BlobHash, BlobHasher, HexError, Incarnation, JobId, LeaseId, Proof, SessionToken, WorkerId,
 };
-pub use merge::{Beside, MergeTree, Step};
+pub use merge::{MergeTree, Operand, Step, evaluate};
 pub use message::{Failure, FailureKind, MergeMode};
 pub use node::{MAX_TASKS, Node, Tree};
 pub use sequence::Sequence;

@@ -12,7 +12,8 @@ use std::ops::Bound;
 /// Call [`insert`](Self::insert) for each partial; where it answers
 /// [`Step::Merge`], have the guest merge the two and hand the outcome to
 /// [`merged`](Self::merged), whose answer is of the same kind. What the outcome would
-/// meet there can be merged along with the two: see [`take_above`](Self::take_above).
+/// meet there can be merged along with the two, and all there is at last: see
+/// [`take_above`](Self::take_above) and [`take_whole`](Self::take_whole).
 /// An ancestor replaces its descendants; a copy of what is here already is ignored.
 ///
 /// `P` is whatever stands for a partial: its bytes, or a handle to them.
@@ -37,49 +38,69 @@ pub struct MergeTree<P> {
     top: Node,
     /// Disjoint canonical nodes; `None` while the guest merges its halves.
     held: BTreeMap<Node, Option<P>>,
+    /// Tasks that are in one of these.
+    covered: u64,
     done: bool,
 }
 
-/// A partial that what was merged so far meets on its way up, and on which side of it
-/// that partial lies.
+/// A partial among those that are merged in one go, in postfix order: they are taken up
+/// from left to right, and after each the last two of what there is then are merged, so
+/// many times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Beside<P> {
-    /// It goes before what was merged so far.
-    Left(P),
-    /// It goes after that.
-    Right(P),
+pub struct Operand<P> {
+    /// The partial, or what stands for it.
+    pub partial: P,
+    /// How many merges follow it.
+    pub merges: u32,
 }
 
-impl<P> Beside<P> {
-    /// The same of a partial that stays where it is.
-    pub fn as_ref(&self) -> Beside<&P> {
-        match self {
-            Self::Left(partial) => Beside::Left(partial),
-            Self::Right(partial) => Beside::Right(partial),
-        }
-    }
-
-    /// The same without its side.
-    pub fn into_partial(self) -> P {
-        let (Self::Left(partial) | Self::Right(partial)) = self;
-        partial
+impl<P> Operand<P> {
+    /// Two siblings, to be merged.
+    pub fn two(left: P, right: P) -> Vec<Self> {
+        let operand = |partial, merges| Self { partial, merges };
+        vec![operand(left, 0), operand(right, 1)]
     }
 
     /// The same with something else in place of the partial.
-    pub fn map<Q>(self, to: impl FnOnce(P) -> Q) -> Beside<Q> {
-        match self {
-            Self::Left(partial) => Beside::Left(to(partial)),
-            Self::Right(partial) => Beside::Right(to(partial)),
+    pub fn map<Q>(self, to: impl FnOnce(P) -> Q) -> Operand<Q> {
+        Operand {
+            partial: to(self.partial),
+            merges: self.merges,
         }
     }
+}
 
-    /// The two halves, left before right, where `so_far` is the other one.
-    pub fn around(self, so_far: P) -> (P, P) {
-        match self {
-            Self::Left(partial) => (partial, so_far),
-            Self::Right(partial) => (so_far, partial),
+/// What operands come to, where `merge` merges two of them.
+///
+/// # Errors
+/// The first of `merge`.
+///
+/// # Panics
+/// When they do not come to one: their order is not a postfix one.
+///
+/// ```
+/// use manyhands_protocol::{Operand, evaluate};
+/// use std::convert::Infallible;
+/// let operand = |partial: &str, merges| Operand { partial: partial.to_owned(), merges };
+/// let operands = [operand("a", 0), operand("b", 0), operand("c", 2), operand("d", 1)];
+/// let merge = |left, right| Ok::<_, Infallible>(format!("({left} {right})"));
+/// assert_eq!(evaluate(operands, merge), Ok("((a (b c)) d)".to_owned()));
+/// ```
+pub fn evaluate<P, E>(
+    operands: impl IntoIterator<Item = Operand<P>>,
+    mut merge: impl FnMut(P, P) -> Result<P, E>,
+) -> Result<P, E> {
+    let mut stack = Vec::new();
+    for operand in operands {
+        let mut top = operand.partial;
+        for _ in 0..operand.merges {
+            let left = stack.pop().expect("as many partials as are merged");
+            top = merge(left, top)?;
         }
+        stack.push(top);
     }
+    let one = stack.pop().filter(|_| stack.is_empty());
+    Ok(one.expect("operands that come to one"))
 }
 
 /// What comes next after a partial was handed in.
@@ -120,6 +141,7 @@ impl<P> MergeTree<P> {
             tree,
             top: tree.canonical(top),
             held: BTreeMap::new(),
+            covered: 0,
             done: false,
         }
     }
@@ -167,8 +189,10 @@ impl<P> MergeTree<P> {
         }
         while let Some(below) = self.below(node) {
             let partial = self.held.remove(&below).expect("just found");
+            self.covered -= self.tree.len(below);
             replaced(below, partial);
         }
+        self.covered += self.tree.len(node);
         self.climb(node, partial)
     }
 
@@ -185,44 +209,48 @@ impl<P> MergeTree<P> {
     }
 
     /// Takes out what the outcome of a [`Step::Merge`] for `node` would meet on its way
-    /// up, one partial after another: as many as are at rest there and as `fits` lets
-    /// go. They are to be merged with it in that order, each on its side; what that
-    /// comes to is of the node given here, and handed to [`merged`](Self::merged) for
-    /// that in place of `node`.
+    /// up, one partial after another, as many as are at rest there and as `fits` lets
+    /// go, and adds them to the two `operands`. What these come to is of the node given here,
+    /// and handed to [`merged`](Self::merged) for that in place of `node`.
     ///
     /// # Panics
     /// When the halves of `node` were not given out to be merged.
     ///
     /// ```
-    /// use manyhands_protocol::{Beside, MergeTree, Node, Step, Tree};
+    /// use manyhands_protocol::{MergeTree, Node, Operand, Step, Tree};
     /// let tree = Tree::new(4).unwrap();
     /// let mut merging = MergeTree::new(tree, tree.root().unwrap());
     /// let _ = merging.insert(Node::new(1, 1).unwrap(), "cd");
     /// let _ = merging.insert(Node::leaf(0), "a");
-    /// let Step::Merge { node, .. } = merging.insert(Node::leaf(1), "b") else {
+    /// let Step::Merge { node, left, right } = merging.insert(Node::leaf(1), "b") else {
     ///     panic!("siblings meet");
     /// };
-    /// let (top, above) = merging.take_above(node, |_| true);
-    /// assert_eq!((top, above), (tree.root().unwrap(), vec![Beside::Right("cd")]));
+    /// let mut operands = Operand::two(left, right);
+    /// let top = merging.take_above(node, &mut operands, |_| true);
+    /// let operand = |partial, merges| Operand { partial, merges };
+    /// assert_eq!(top, tree.root().unwrap());
+    /// assert_eq!(operands, [operand("a", 0), operand("b", 1), operand("cd", 1)]);
     /// assert_eq!(merging.merged(top, "abcd"), Step::Top("abcd"));
     /// ```
     pub fn take_above(
         &mut self,
         node: Node,
+        operands: &mut Vec<Operand<P>>,
         mut fits: impl FnMut(&P) -> bool,
-    ) -> (Node, Vec<Beside<P>>) {
+    ) -> Node {
         assert!(self.awaits(node), "{node:?} is not being merged");
-        let (mut highest, mut above) = (node, Vec::new());
+        let mut highest = node;
         while highest != self.top
             && let Entry::Occupied(held) = self.held.entry(highest.sibling())
             && held.get().as_ref().is_some_and(&mut fits)
         {
             let partial = held.remove().expect("just seen");
-            above.push(if highest.is_left() {
-                Beside::Right(partial)
+            if highest.is_left() {
+                operands.push(Operand { partial, merges: 1 });
             } else {
-                Beside::Left(partial)
-            });
+                operands.insert(0, Operand { partial, merges: 0 });
+                operands.last_mut().expect("two at least").merges += 1;
+            }
             let parent = highest.parent().expect("below the top there is a parent");
             highest = self.tree.canonical(parent);
         }
@@ -230,7 +258,67 @@ impl<P> MergeTree<P> {
             self.held.remove(&node);
             self.held.insert(highest, None);
         }
-        (highest, above)
+        highest
+    }
+
+    /// Whether all tasks under the top are in, or being merged.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.done || self.covered == self.tree.len(self.top)
+    }
+
+    /// Takes out all there is, once that is whole, so that it can be merged in one go:
+    /// `awaited` gives the operands of a node that is being merged, which are merged again
+    /// rather than waited for. What the operands given here come to is the top's, and handed
+    /// to [`merged`](Self::merged) for that.
+    ///
+    /// # Panics
+    /// When it is not whole, or done.
+    ///
+    /// ```
+    /// use manyhands_protocol::{MergeTree, Node, Operand, Step, Tree};
+    /// let tree = Tree::new(3).unwrap();
+    /// let root = tree.root().unwrap();
+    /// let mut merging = MergeTree::new(tree, root);
+    /// let _ = merging.insert(Node::leaf(0), "a");
+    /// let Step::Merge { node, left, right } = merging.insert(Node::leaf(1), "b") else {
+    ///     panic!("siblings meet");
+    /// };
+    /// assert_eq!(merging.insert(Node::leaf(2), "c"), Step::Held);
+    /// assert!(merging.is_whole());
+    /// let operands = merging.take_whole(|_| Operand::two(left, right));
+    /// let operand = |partial, merges| Operand { partial, merges };
+    /// assert_eq!(operands, [operand("a", 0), operand("b", 1), operand("c", 1)]);
+    /// assert_eq!(merging.merged(node, "ab"), Step::Ignored);
+    /// assert_eq!(merging.merged(root, "abc"), Step::Top("abc"));
+    /// ```
+    pub fn take_whole(
+        &mut self,
+        mut awaited: impl FnMut(Node) -> Vec<Operand<P>>,
+    ) -> Vec<Operand<P>> {
+        assert!(self.is_whole() && !self.done, "something is missing");
+        let mut operands = Vec::new();
+        for (node, partial) in std::mem::take(&mut self.held) {
+            match partial {
+                Some(partial) => operands.push(Operand { partial, merges: 0 }),
+                None => operands.extend(awaited(node)),
+            }
+            let last = operands.last_mut().expect("what is merged has operands");
+            last.merges += self.completed_by(node);
+        }
+        self.held.insert(self.top, None);
+        operands
+    }
+
+    /// How many nodes above it, up to the top, end with this one.
+    fn completed_by(&self, node: Node) -> u32 {
+        let (mut at, mut completed) = (node, 0);
+        while at != self.top && !at.is_left() {
+            let parent = at.parent().expect("below the top there is a parent");
+            at = self.tree.canonical(parent);
+            completed += 1;
+        }
+        completed
     }
 
     /// Whether all tasks of `node` are in already, or being merged.
@@ -265,6 +353,7 @@ impl<P> MergeTree<P> {
     /// top will not be reached.
     pub fn drain(&mut self) -> Vec<(Node, P)> {
         let held = std::mem::take(&mut self.held);
+        self.covered = 0;
         held.into_iter()
             .filter_map(|(node, partial)| Some((node, partial?)))
             .collect()
@@ -345,31 +434,65 @@ mod tests {
         }
     }
 
-    /// The same in chains: what lies above two siblings is merged along with them, as
-    /// far as `lengths` let it go, each of which is that of one chain at most.
-    fn drive_in_chains(
-        merging: &mut MergeTree<String>,
-        mut step: Step<String>,
-        lengths: &mut impl Iterator<Item = usize>,
-    ) -> Option<String> {
-        loop {
+    fn text_of(operands: Vec<Operand<String>>) -> String {
+        let merge = |left, right| Ok::<_, std::convert::Infallible>(format!("({left} {right})"));
+        evaluate(operands, merge).unwrap()
+    }
+
+    /// Merges that were given out, and come back in any order: what lies above two siblings
+    /// is merged along with them, as far as the lengths let it go, and at last all there is.
+    struct InOneGo {
+        merging: MergeTree<String>,
+        under_way: Vec<(Node, Vec<Operand<String>>)>,
+        /// Of chains at most, in turn; of what is merged at last, the next one.
+        lengths: std::iter::Cycle<std::vec::IntoIter<usize>>,
+        /// Where the whole was given out.
+        whole: bool,
+        top: Option<String>,
+    }
+
+    impl InOneGo {
+        fn take(&mut self, step: Step<String>) {
+            let merging = &mut self.merging;
             match step {
                 Step::Merge { node, left, right } => {
-                    let mut room = lengths.next().unwrap();
-                    let (highest, above) = merging.take_above(node, |_| {
+                    let mut operands = Operand::two(left, right);
+                    let mut room = self.lengths.next().unwrap();
+                    let highest = merging.take_above(node, &mut operands, |_| {
                         room = room.saturating_sub(1);
                         room > 0
                     });
                     assert!(merging.awaits(highest) && merging.covers(node));
-                    let mut text = format!("({left} {right})");
-                    for beside in above {
-                        let (left, right) = beside.around(text);
-                        text = format!("({left} {right})");
-                    }
-                    step = merging.merged(highest, text);
+                    self.under_way.push((highest, operands));
                 }
-                Step::Top(text) => return Some(text),
-                Step::Held | Step::Ignored => return None,
+                Step::Top(text) => assert_eq!(self.top.replace(text), None),
+                Step::Held | Step::Ignored => {}
+            }
+            let covered: u64 = merging.nodes().map(|node| merging.tree.len(node)).sum();
+            assert_eq!(
+                merging.is_whole(),
+                merging.is_done() || covered == merging.tree.tasks()
+            );
+            if merging.is_whole()
+                && !merging.is_done()
+                && !self.whole
+                && self.lengths.next().unwrap() > 4
+            {
+                self.whole = true;
+                let under_way = &self.under_way;
+                let operands = merging.take_whole(|node| {
+                    let of = |(awaited, _): &&(Node, _)| *awaited == node;
+                    under_way.iter().find(of).unwrap().1.clone()
+                });
+                self.under_way.push((merging.top, operands));
+            }
+        }
+
+        fn answer(&mut self, at: usize) {
+            if !self.under_way.is_empty() {
+                let (node, operands) = self.under_way.swap_remove(at % self.under_way.len());
+                let step = self.merging.merged(node, text_of(operands));
+                self.take(step);
             }
         }
     }
@@ -415,24 +538,37 @@ mod tests {
         }
 
         #[test]
-        fn chains_of_any_lengths_give_the_same_tree(
+        fn whatever_is_merged_in_one_go_gives_the_same_tree(
             n in 1u64..200,
             coins in proptest::collection::vec(any::<bool>(), 1..64),
             order in proptest::collection::vec(any::<u32>(), 1..64),
             lengths in proptest::collection::vec(0usize..9, 1..16),
+            answers in proptest::collection::vec(0usize..9, 1..16),
         ) {
             prop_assume!(coins.contains(&false));
             let tree = Tree::new(n).unwrap();
             let root = tree.root().unwrap();
-            let mut merging = MergeTree::new(tree, root);
-            let mut lengths = lengths.into_iter().cycle();
-            let mut tops = Vec::new();
+            let mut rig = InOneGo {
+                merging: MergeTree::new(tree, root),
+                under_way: Vec::new(),
+                lengths: lengths.into_iter().cycle(),
+                whole: false,
+                top: None,
+            };
+            let mut answers = answers.into_iter().cycle();
             for piece in cutting(tree, &coins, &order) {
-                let step = merging.insert(piece, reference(tree, piece));
-                tops.extend(drive_in_chains(&mut merging, step, &mut lengths));
+                let step = rig.merging.insert(piece, reference(tree, piece));
+                rig.take(step);
+                let at = answers.next().unwrap();
+                if at < 5 {
+                    rig.answer(at);
+                }
             }
-            prop_assert_eq!(tops, vec![reference(tree, root)]);
-            prop_assert!(merging.is_done());
+            while !rig.under_way.is_empty() {
+                rig.answer(answers.next().unwrap());
+            }
+            prop_assert_eq!(rig.top, Some(reference(tree, root)));
+            prop_assert!(rig.merging.is_done());
         }
 
         #[test]
@@ -480,12 +616,20 @@ mod tests {
             assert_eq!(merging.insert(node, text), Step::Held);
         }
         let _ = merging.insert(Node::leaf(1), "1");
-        let Step::Merge { node, .. } = merging.insert(Node::leaf(0), "0") else {
+        let Step::Merge { node, left, right } = merging.insert(Node::leaf(0), "0") else {
             panic!("siblings meet");
         };
-        let (highest, above) = merging.take_above(node, |_| true);
+        let mut operands = Operand::two(left, right);
+        let highest = merging.take_above(node, &mut operands, |_| true);
         assert_eq!(highest, Node::new(3, 0).unwrap());
-        assert_eq!(above, [Beside::Right("2-3"), Beside::Right("4-7")]);
+        let operand = |partial, merges| Operand { partial, merges };
+        let expected = [
+            operand("0", 0),
+            operand("1", 1),
+            operand("2-3", 1),
+            operand("4-7", 1),
+        ];
+        assert_eq!(operands, expected);
         assert_eq!(merging.nodes().collect::<Vec<_>>(), [highest]);
         for covered in [node, Node::leaf(5), Node::new(2, 0).unwrap(), highest] {
             assert_eq!(merging.insert(covered, "again"), Step::Ignored);

@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::event::Action;
-use manyhands_protocol::{JobId, MergeMode, MergeTree, Node, Sequence, Step, Tree};
+use manyhands_protocol::{JobId, MergeMode, MergeTree, Node, Operand, Sequence, Step, Tree};
 use std::collections::BTreeMap;
 
 /// A partial on its way to the prefix.
@@ -15,23 +15,46 @@ pub(crate) struct Early<P> {
     len: u64,
 }
 
+/// So many partials are merged at once when the last one is in, rather than that merges
+/// under way are waited for: while a call there and back takes as long as ten merges in it.
+const LAST_OPERANDS: usize = 48;
+
 /// A partial in a merge tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Held<P> {
     partial: P,
     /// Bytes.
     len: u64,
 }
 
-/// The bytes of what is in a merge tree, and the merges that were given out.
-#[derive(Debug, Default)]
-pub(crate) struct Sizes {
+/// What is being merged to a node.
+#[derive(Debug)]
+struct Awaited<P> {
+    /// Of all operands together.
+    bytes: u64,
+    /// None where they are too large to be merged again.
+    operands: Vec<Operand<Held<P>>>,
+}
+
+/// The merges that were given out, and the bytes of what is in a merge tree.
+#[derive(Debug)]
+pub(crate) struct Merges<P> {
     /// Merges under way.
     under_way: usize,
-    /// Of what is being merged, by the node that is awaited.
-    merging: BTreeMap<Node, u64>,
+    /// By the node that is awaited.
+    awaited: BTreeMap<Node, Awaited<P>>,
     /// Of these and of the partials that are held.
     bytes: u64,
+}
+
+impl<P> Default for Merges<P> {
+    fn default() -> Self {
+        Self {
+            under_way: 0,
+            awaited: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -39,7 +62,7 @@ pub(crate) enum Assembly<P> {
     Reduce {
         /// `None` for a job without tasks.
         tree: Option<MergeTree<Held<P>>>,
-        sizes: Sizes,
+        merges: Merges<P>,
     },
     Concat {
         tree: Tree,
@@ -54,13 +77,13 @@ pub(crate) enum Assembly<P> {
     },
 }
 
-impl<P> Assembly<P> {
+impl<P: Clone> Assembly<P> {
     /// The tasks before `prefix` are in the result already (`concat`).
     pub(crate) fn new(tree: Tree, merge: MergeMode, prefix: u64) -> Self {
         match merge {
             MergeMode::Reduce => Self::Reduce {
                 tree: tree.root().map(|root| MergeTree::new(tree, root)),
-                sizes: Sizes::default(),
+                merges: Merges::default(),
             },
             MergeMode::Concat => Self::Concat {
                 tree,
@@ -100,13 +123,13 @@ impl<P> Assembly<P> {
         actions: &mut Vec<Action<P>>,
     ) -> bool {
         match self {
-            Self::Reduce { tree, sizes } => {
+            Self::Reduce { tree, merges } => {
                 let tree = tree.as_mut().expect("a job with tasks");
                 let held = Held { partial, len };
-                sizes.bytes += len;
-                let step = tree.insert_over(node, held, |below, held| sizes.forget(below, held));
+                merges.bytes += len;
+                let step = tree.insert_over(node, held, |below, held| merges.forget(below, held));
                 assert!(!matches!(step, Step::Ignored), "{node:?} was here already");
-                sizes.act_on(step, job, tree, config, actions)
+                merges.act_on(step, job, tree, config, actions)
             }
             Self::Concat {
                 tree,
@@ -149,17 +172,17 @@ impl<P> Assembly<P> {
     ) -> bool {
         let Self::Reduce {
             tree: Some(tree),
-            sizes,
+            merges,
         } = self
         else {
             return false;
         };
-        sizes.under_way = sizes.under_way.saturating_sub(1);
-        if let Some(halves) = sizes.merging.remove(&node) {
-            sizes.bytes = sizes.bytes - halves + len;
+        merges.under_way = merges.under_way.saturating_sub(1);
+        if let Some(awaited) = merges.awaited.remove(&node) {
+            merges.bytes = merges.bytes - awaited.bytes + len;
         }
         let step = tree.merged(node, Held { partial, len });
-        sizes.act_on(step, job, tree, config, actions)
+        merges.act_on(step, job, tree, config, actions)
     }
 
     /// Whether the outcome of a merge to `node` would be used.
@@ -174,7 +197,7 @@ impl<P> Assembly<P> {
     /// [`Job::front`](crate::jobs::Job::front).
     pub(crate) fn front(&self, tree: Tree, config: &Config) -> Option<u64> {
         match self {
-            Self::Reduce { sizes, .. } if sizes.under_way < config.window_merges => {
+            Self::Reduce { merges, .. } if merges.under_way < config.window_merges => {
                 self.blocked_at(tree, config.window_bytes)
             }
             Self::Concat { sequence, .. } => Some(sequence.next_task()),
@@ -193,8 +216,8 @@ impl<P> Assembly<P> {
         output_per_task: u64,
     ) -> bool {
         match self {
-            Self::Reduce { sizes, .. } => {
-                sizes.under_way >= config.window_merges
+            Self::Reduce { merges, .. } => {
+                merges.under_way >= config.window_merges
                     || self.blocked_at(tree, config.window_bytes).is_some()
             }
             Self::Concat {
@@ -216,12 +239,12 @@ impl<P> Assembly<P> {
     fn blocked_at(&self, tree: Tree, window: u64) -> Option<u64> {
         let Self::Reduce {
             tree: Some(merging),
-            sizes,
+            merges,
         } = self
         else {
             return None;
         };
-        if sizes.bytes < window {
+        if merges.bytes < window {
             return None;
         }
         let (mut front, mut before) = (0, 0);
@@ -230,9 +253,9 @@ impl<P> Assembly<P> {
                 break;
             }
             front = tree.range(node).end;
-            before += held.map_or_else(|| sizes.merging[&node], |held| held.len);
+            before += held.map_or_else(|| merges.awaited[&node].bytes, |held| held.len);
         }
-        (sizes.bytes - before >= window).then_some(front)
+        (merges.bytes - before >= window).then_some(front)
     }
 
     /// Drops all partials.
@@ -242,15 +265,15 @@ impl<P> Assembly<P> {
     }
 }
 
-impl Sizes {
+impl<P: Clone> Merges<P> {
     /// A descendant of what came in, held or being merged, is here no more.
-    fn forget<P>(&mut self, node: Node, held: Option<Held<P>>) {
-        let awaited = || self.merging.remove(&node).expect("halves have a size");
+    fn forget(&mut self, node: Node, held: Option<Held<P>>) {
+        let awaited = || self.awaited.remove(&node).expect("it is awaited").bytes;
         self.bytes -= held.map_or_else(awaited, |held| held.len);
     }
 
     /// Whether the job is complete now.
-    fn act_on<P>(
+    fn act_on(
         &mut self,
         step: Step<Held<P>>,
         job: JobId,
@@ -258,37 +281,77 @@ impl Sizes {
         config: &Config,
         actions: &mut Vec<Action<P>>,
     ) -> bool {
-        match step {
-            Step::Held | Step::Ignored => false,
+        let given_out = match step {
+            Step::Ignored => None,
+            Step::Held => self.whole(tree, config),
             Step::Merge { node, left, right } => {
                 let mut bytes = left.len + right.len;
-                let (node, above) = tree.take_above(node, |held| {
+                let mut operands = Operand::two(left, right);
+                let node = tree.take_above(node, &mut operands, |held| {
                     let chained = bytes + held.len;
                     let fits = chained <= config.chain_bytes;
                     bytes = if fits { chained } else { bytes };
                     fits
                 });
-                self.under_way += 1;
-                self.merging.insert(node, bytes);
-                let (left, right) = (left.partial, right.partial);
-                let above = above
-                    .into_iter()
-                    .map(|beside| beside.map(|held| held.partial));
-                let above = above.collect();
-                actions.push(Action::Merge {
-                    job,
-                    node,
-                    left,
-                    right,
-                    above,
-                });
-                false
+                self.awaits(node, bytes, &operands, config);
+                let whole = self.whole(tree, config);
+                Some(whole.unwrap_or((node, operands)))
             }
             Step::Top(held) => {
                 let partial = Some(held.partial);
                 actions.push(Action::Root { job, partial });
-                true
+                return true;
+            }
+        };
+        if let Some((node, operands)) = given_out {
+            self.under_way += 1;
+            let operands = operands
+                .into_iter()
+                .map(|operand| operand.map(|held| held.partial));
+            let operands = operands.collect();
+            actions.push(Action::Merge {
+                job,
+                node,
+                operands,
+            });
+        }
+        false
+    }
+
+    fn awaits(&mut self, node: Node, bytes: u64, operands: &[Operand<Held<P>>], config: &Config) {
+        let again = bytes <= config.chain_bytes;
+        let operands = if again { operands.to_vec() } else { Vec::new() };
+        self.awaited.insert(node, Awaited { bytes, operands });
+    }
+
+    /// What is left to be merged, in one go, where that is the quickest: all tasks are in,
+    /// and the partials are few and small.
+    fn whole(
+        &mut self,
+        tree: &mut MergeTree<Held<P>>,
+        config: &Config,
+    ) -> Option<(Node, Vec<Operand<Held<P>>>)> {
+        if !tree.is_whole() || self.bytes > config.chain_bytes {
+            return None;
+        }
+        let (mut entries, mut operands) = (0, 0);
+        for (node, held) in tree.entries() {
+            entries += 1;
+            operands += held.map_or_else(|| self.awaited[&node].operands.len(), |_| 1);
+            if operands > LAST_OPERANDS {
+                return None;
             }
         }
+        if entries == 1 {
+            // All there is is being merged to one already.
+            return None;
+        }
+        let operands = tree.take_whole(|node| {
+            let awaited = self.awaited.remove(&node);
+            awaited.expect("it is being merged").operands
+        });
+        let (top, _) = tree.entries().next().expect("the top");
+        self.awaits(top, self.bytes, &operands, config);
+        Some((top, operands))
     }
 }

@@ -1,7 +1,7 @@
 //! What the driver tells the scheduler and what the scheduler asks of it.
 
 use manyhands_protocol::message::EngineKind;
-use manyhands_protocol::{Beside, Failure, JobId, LeaseId, MergeMode, Node, Tree, WorkerId};
+use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, Node, Operand, Tree, WorkerId};
 
 /// What the scheduler must know of a submission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -289,20 +289,16 @@ pub enum Action<P> {
         /// Which worker.
         worker: WorkerId,
     },
-    /// Merge two siblings' partials, left before right, and what that comes to with
-    /// each of those above in turn; answer with [`Event::Merged`] or
-    /// [`Event::MergeFailed`]. Several may be under way.
+    /// Merge partials to one; answer with [`Event::Merged`] or [`Event::MergeFailed`].
+    /// Several may be under way. One of the job's root has all there is in it, operands of
+    /// those under way included: nobody waits for them any more.
     Merge {
         /// Of which job.
         job: JobId,
-        /// What all of them come to: without any above, the parent.
+        /// What they come to.
         node: Node,
-        /// The left half's partial.
-        left: P,
-        /// The right half's.
-        right: P,
-        /// What their outcome meets on its way up to `node`, in that order.
-        above: Vec<Beside<P>>,
+        /// In postfix order.
+        operands: Vec<Operand<P>>,
     },
     /// Append to a `concat` job's result.
     Emit {

@@ -8,7 +8,7 @@ use crate::view::Phase;
 use manyhands_protocol::{JobId, LeaseId, MergeMode, Node, WorkerId};
 use std::collections::BTreeSet;
 
-impl<P> Scheduler<P> {
+impl<P: Clone> Scheduler<P> {
     /// The job goes on as if its partials had just been handed in.
     pub(crate) fn job_restored(
         &mut self,

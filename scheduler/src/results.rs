@@ -23,7 +23,7 @@ enum Named {
     Foreign,
 }
 
-impl<P> Scheduler<P> {
+impl<P: Clone> Scheduler<P> {
     /// `None` for a worker that is not here (any more).
     fn named(&self, id: WorkerId, lease: LeaseId) -> Option<Named> {
         if !self.workers.contains_key(&id) {
@@ -250,7 +250,7 @@ impl<P> Scheduler<P> {
 
 /// `tasks` of the lease took until now since the worker's last answer, or since the
 /// grant.
-fn measure<P>(
+fn measure<P: Clone>(
     config: &Config,
     now: Micros,
     worker: &mut Worker,

@@ -117,7 +117,7 @@ pub struct Scheduler<P> {
     pub(crate) wakes: BTreeSet<(Micros, WorkerId)>,
 }
 
-impl<P> Scheduler<P> {
+impl<P: Clone> Scheduler<P> {
     /// No jobs and no workers.
     #[must_use]
     pub fn new(config: Config) -> Self {

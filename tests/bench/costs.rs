@@ -9,7 +9,7 @@ use bytes::Bytes;
 use manyhands_engine::admit::admit;
 use manyhands_engine::compute::{Compute, Config, Event, Events, JobSpec, Merge, Work};
 use manyhands_protocol::limits::DEFAULT_MEMORY;
-use manyhands_protocol::{Beside, JobId};
+use manyhands_protocol::{JobId, Operand};
 use manyhands_tests::files;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -103,13 +103,13 @@ async fn measure(times: usize) -> Costs {
     let (mut merges, mut longer) = (Vec::new(), Vec::new());
     for at in 0..WARM_UP + times {
         let partial = |at: usize| partials[at % partials.len()].clone();
-        merges.push(child.merge(partial(at), partial(at + 1), Vec::new()).await);
-        let above = (2..2 + MORE).map(|further| Beside::Right(partial(at + further)));
-        longer.push(
-            child
-                .merge(partial(at), partial(at + 1), above.collect())
-                .await,
-        );
+        let mut operands = Operand::two(partial(at), partial(at + 1));
+        merges.push(child.merge(operands.clone()).await);
+        operands.extend((2..2 + MORE).map(|further| Operand {
+            partial: partial(at + further),
+            merges: 1,
+        }));
+        longer.push(child.merge(operands).await);
     }
     let more = (median(&longer[WARM_UP..]) - median(&merges[WARM_UP..])) / MORE as f64;
     Costs {
@@ -186,8 +186,8 @@ impl Child {
     }
 
     /// How long it took, in microseconds.
-    async fn merge(&self, left: Bytes, right: Bytes, above: Vec<Beside<Bytes>>) -> f64 {
-        let merge = Merge { left, right, above };
+    async fn merge(&self, operands: Vec<Operand<Bytes>>) -> f64 {
+        let merge = Merge { operands };
         let start = Instant::now();
         let merged = self.compute.call(JOB, Work::Merge(merge)).await;
         let took = micros(start);

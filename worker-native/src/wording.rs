@@ -46,11 +46,7 @@ pub(crate) fn translate(work: core::Work) -> compute::Work {
             node: _,
             left,
             right,
-        } => compute::Work::Merge(compute::Merge {
-            left,
-            right,
-            above: Vec::new(),
-        }),
+        } => compute::Work::Merge(compute::Merge::two(left, right)),
     }
 }
 

@@ -4,7 +4,7 @@ use super::rig::{Grant, MS, Rig, job};
 use crate::{ConnectionId, FromWorker, Input, Output};
 use bytes::Bytes;
 use manyhands_protocol::message::ToWorker;
-use manyhands_protocol::{Beside, Failure, FailureKind, JobId, LeaseId, MergeMode, Node};
+use manyhands_protocol::{Failure, FailureKind, JobId, LeaseId, MergeMode, Node, Operand};
 
 const WORTH: u64 = 50 * MS;
 
@@ -74,19 +74,17 @@ fn merging_and_more() -> (Rig, ConnectionId, LeaseId, Vec<(LeaseId, Node)>) {
 }
 
 /// Merges that the coordinator's own compute child is to do.
-fn merges_here(rig: &mut Rig) -> Vec<(Node, Bytes, Bytes)> {
+fn merges_here(rig: &mut Rig) -> Vec<(Node, Vec<Operand<Bytes>>)> {
     let merges = rig.rest().into_iter().filter_map(|output| match output {
-        Output::Merge {
-            node, left, right, ..
-        } => Some((node, left, right)),
+        Output::Merge { node, operands, .. } => Some((node, operands)),
         _ => None,
     });
     merges.collect()
 }
 
-fn here() -> Vec<(Node, Bytes, Bytes)> {
+fn here() -> Vec<(Node, Vec<Operand<Bytes>>)> {
     let (left, right) = (Bytes::from_static(LEFT), Bytes::from_static(RIGHT));
-    vec![(Node::new(1, 0).unwrap(), left, right)]
+    vec![(Node::new(1, 0).unwrap(), Operand::two(left, right))]
 }
 
 #[test]
@@ -122,19 +120,12 @@ fn what_is_small_is_merged_with_all_it_meets_in_one_go() {
     assert!(merges_here(&mut rig).is_empty());
     rig.hands_in(worker, grants[0].names(), b"0", WORTH);
     let node = Node::new(2, 0).unwrap();
-    let merge = rig.rest().into_iter().find_map(|output| match output {
-        Output::Merge {
-            node: of,
-            left,
-            right,
-            above,
-            ..
-        } => Some((of, left, right, above)),
-        _ => None,
-    });
-    let above = vec![Beside::Right(Bytes::from_static(b"2"))];
-    let (left, right) = (Bytes::from_static(b"0"), Bytes::from_static(b"1"));
-    assert_eq!(merge, Some((node, left, right, above)));
+    let operand = |text: &'static str, merges| Operand {
+        partial: Bytes::from_static(text.as_bytes()),
+        merges,
+    };
+    let operands = vec![operand("0", 0), operand("1", 1), operand("2", 1)];
+    assert_eq!(merges_here(&mut rig), [(node, operands)]);
     rig.commit_all();
     rig.handle(Input::Merged {
         job: JobId(1),

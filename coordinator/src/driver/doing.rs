@@ -43,10 +43,8 @@ impl Driver {
             Output::Merge {
                 job,
                 node,
-                left,
-                right,
-                above,
-            } => self.merges.add(job, node, Merge { left, right, above }),
+                operands,
+            } => self.merges.add(job, node, Merge { operands }),
             Output::Finish { job, partial } => guests::finish(&self.app, job, partial),
             Output::Append { job, partial, task } => self.output(job).append(partial, task),
             Output::Complete { job } => self.output(job).complete(),

@@ -3,7 +3,7 @@
 //! begins at once; those that come while it is busy go together.
 
 use manyhands_engine::compute::Merge;
-use manyhands_protocol::{Beside, JobId, Node};
+use manyhands_protocol::{JobId, Node};
 use std::collections::VecDeque;
 
 /// Calls under way for each slot of the child: it has the next one when one ends.
@@ -70,9 +70,11 @@ impl Merges {
 
 /// The bytes of a merge's partials.
 fn len(merge: &Merge) -> usize {
-    let above = merge.above.iter().map(Beside::as_ref);
-    let above = above.map(|beside| beside.into_partial().len());
-    merge.left.len() + merge.right.len() + above.sum::<usize>()
+    merge
+        .operands
+        .iter()
+        .map(|operand| operand.partial.len())
+        .sum()
 }
 
 #[cfg(test)]
@@ -81,9 +83,7 @@ mod tests {
     use axum::body::Bytes;
 
     fn merge(bytes: usize) -> Merge {
-        let (left, right) = (Bytes::from(vec![0; bytes]), Bytes::new());
-        let above = Vec::new();
-        Merge { left, right, above }
+        Merge::two(Bytes::from(vec![0; bytes]), Bytes::new())
     }
 
     /// The job and the nodes of each call that can be made now.

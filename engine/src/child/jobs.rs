@@ -216,10 +216,10 @@ impl Jobs {
 /// Its partials, which are next in the bulk.
 fn merge(lengths: &MergeLengths, bulk: &mut Bytes) -> Merge {
     let mut part = |len: u64| bulk.split_to(usize::try_from(len).expect("within the bulk"));
-    let (left, right) = (part(lengths.left), part(lengths.right));
-    let above = lengths.above.iter();
-    let above = above.map(|beside| beside.map(&mut part)).collect();
-    Merge { left, right, above }
+    let operands = lengths.0.iter().map(|of| of.map(&mut part));
+    Merge {
+        operands: operands.collect(),
+    }
 }
 
 fn compile(shared: &Shared, at: &Compiling, wasm: &[u8], module: BlobHash, memory: u64) {

@@ -9,7 +9,7 @@ use super::wire::{Report, add_outcome};
 use crate::compute::Merge;
 use crate::runtime::{Guest, Inputs, Program, Sink, failure};
 use bytes::Bytes;
-use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
+use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, evaluate};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::Range;
@@ -248,24 +248,28 @@ impl Worker<'_> {
         Ok(guest)
     }
 
-    /// Merges two siblings, and what that comes to with those above, each time in an
-    /// instance of its own. The last outcome is used where it lies: in the guest's memory.
+    /// Merges partials to one, each time in an instance of its own. The last outcome is
+    /// used where it lies: in the guest's memory.
     fn merge(
         &self,
         program: &Program,
         merge: &Merge,
         use_outcome: impl FnOnce(&[u8]),
     ) -> Result<(), Stop> {
-        let (mut left, mut right) = (merge.left.clone(), merge.right.clone());
-        for beside in &merge.above {
-            let mut guest = self.opened(program)?;
-            let so_far = self.guarded(|| guest.merge(&left, &right))?;
-            let so_far = Bytes::copy_from_slice(so_far);
-            (left, right) = beside.clone().around(so_far);
+        let mut left_to_do = merge.operands.len() - 1;
+        let mut use_outcome = Some(use_outcome);
+        evaluate(merge.operands.iter().cloned(), |left, right| {
             self.check_cancelled()?;
-        }
-        let mut guest = self.opened(program)?;
-        use_outcome(self.guarded(|| guest.merge(&left, &right))?);
+            let mut guest = self.opened(program)?;
+            let outcome = self.guarded(|| guest.merge(&left, &right))?;
+            left_to_do -= 1;
+            if left_to_do > 0 {
+                return Ok(Bytes::copy_from_slice(outcome));
+            }
+            let use_outcome = use_outcome.take().expect("there is one last merge");
+            use_outcome(outcome);
+            Ok::<_, Stop>(Bytes::new())
+        })?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! ends are one binary, so there are no versions.
 
 use bytes::Bytes;
-use manyhands_protocol::{Beside, BlobHash, Failure, JobId, Split};
+use manyhands_protocol::{BlobHash, Failure, JobId, Operand, Split};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
@@ -94,11 +94,7 @@ pub(crate) struct LoadLengths {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct MergeLengths {
-    pub(crate) left: u64,
-    pub(crate) right: u64,
-    pub(crate) above: Vec<Beside<u64>>,
-}
+pub(crate) struct MergeLengths(pub(crate) Vec<Operand<u64>>);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum WorkHeader {
@@ -109,7 +105,7 @@ pub(crate) enum WorkHeader {
         single_step: bool,
         segments: Vec<(u64, BlobHash)>,
     },
-    /// Bulk: the left partial, the right one, those above.
+    /// Bulk: the partials, in order.
     Merge(MergeLengths),
     /// Bulk: the same of one after the other.
     Merges(Vec<MergeLengths>),

@@ -10,7 +10,7 @@ use crate::child::wire::{Command, LoadLengths, MergeLengths, Report, WorkHeader}
 use crate::given::Given;
 use crate::runtime::failure;
 use bytes::Bytes;
-use manyhands_protocol::{Beside, BlobHash, Failure, FailureKind, JobId};
+use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId};
 use modules::Modules;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -513,14 +513,12 @@ fn header(work: Work) -> (WorkHeader, Vec<Bytes>) {
 
 /// Of a merge's partials, which go to the bulk.
 fn lengths(merge: Merge, bulk: &mut Vec<Bytes>) -> MergeLengths {
-    let Merge { left, right, above } = merge;
-    let of = |beside: &Beside<Bytes>| beside.as_ref().map(|bytes| bytes.len() as u64);
-    let lengths = MergeLengths {
-        left: left.len() as u64,
-        right: right.len() as u64,
-        above: above.iter().map(of).collect(),
-    };
-    bulk.extend([left, right]);
-    bulk.extend(above.into_iter().map(Beside::into_partial));
-    lengths
+    let operands = merge.operands.into_iter().map(|operand| {
+        operand.map(|partial| {
+            let len = partial.len() as u64;
+            bulk.push(partial);
+            len
+        })
+    });
+    MergeLengths(operands.collect())
 }

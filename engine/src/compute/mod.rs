@@ -11,7 +11,7 @@ pub use crate::child::wire::outcomes;
 use crate::given::Given;
 use actor::{Actor, Owner, Request};
 use bytes::Bytes;
-use manyhands_protocol::{Beside, BlobHash, Failure, FailureKind, JobId, Split};
+use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Operand, Split};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -79,16 +79,21 @@ pub enum Work {
     },
 }
 
-/// Two siblings' partials to be merged, and what comes of them with others above them in
-/// turn: each merge in an instance of its own, as if it had been asked for alone.
+/// Partials that are merged to one: each merge in an instance of its own, as if it had
+/// been asked for alone.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Merge {
-    /// The left one.
-    pub left: Bytes,
-    /// The right one.
-    pub right: Bytes,
-    /// What their outcome is merged with, in that order.
-    pub above: Vec<Beside<Bytes>>,
+    /// In postfix order, two at least.
+    pub operands: Vec<Operand<Bytes>>,
+}
+
+impl Merge {
+    /// Of two siblings.
+    #[must_use]
+    pub fn two(left: Bytes, right: Bytes) -> Self {
+        let operands = Operand::two(left, right);
+        Self { operands }
+    }
 }
 
 /// What happened. For each [`Compute::submit`] exactly one of `Done`, `Failed`,

@@ -58,7 +58,7 @@ fn stragglers_wait_too() {
 #[test]
 fn a_merge_is_awaited_until_it_is_in_or_an_ancestor_is() {
     let mut rig = Rig::new();
-    let granted = rig.start(8, MergeMode::Reduce, 8)[0];
+    let granted = rig.start(16, MergeMode::Reduce, 16)[0];
     let job = JobId(1);
     let below = node(1, 0);
     assert!(!rig.scheduler.merging(job, below));

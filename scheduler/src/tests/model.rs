@@ -4,8 +4,11 @@
 
 use super::rig::{Granted, Rig, failure, merged, reference};
 use crate::{Action, Capacity, Config, Event};
-use manyhands_protocol::{Beside, FailureKind, JobId, LeaseId, MergeMode, Node, Tree, WorkerId};
+use manyhands_protocol::{
+    FailureKind, JobId, LeaseId, MergeMode, Node, Operand, Tree, WorkerId, evaluate,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 
 /// One worker's side.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub(super) struct Model {
     pub(super) peers: BTreeMap<WorkerId, Peer>,
     pub(super) jobs: BTreeMap<JobId, (Tree, MergeMode)>,
     /// Each with its left half, and what that is merged with in turn.
-    pub(super) merges: VecDeque<(JobId, Node, String, Vec<Beside<String>>)>,
+    pub(super) merges: VecDeque<(JobId, Node, Vec<Operand<String>>)>,
     pub(super) outputs: BTreeMap<JobId, String>,
     /// Nodes whose partials are in, or were emitted: disjoint.
     pub(super) stored: BTreeMap<JobId, BTreeSet<Node>>,
@@ -161,14 +164,8 @@ impl Model {
             Action::Merge {
                 job,
                 node,
-                left,
-                right,
-                above,
-            } => {
-                let mut others = vec![Beside::Right(right)];
-                others.extend(above);
-                self.merges.push_back((job, node, left, others));
-            }
+                operands,
+            } => self.merges.push_back((job, node, operands)),
             Action::Emit { job, node, partial } => {
                 let (tree, merge) = self.jobs[&job];
                 assert_eq!(partial, reference(tree, merge, node));
@@ -312,14 +309,12 @@ impl Model {
         } else {
             self.merges.pop_back()
         };
-        let Some((job, node, mut partial, others)) = merge else {
+        let Some((job, node, operands)) = merge else {
             return false;
         };
         let (tree, mode) = self.jobs[&job];
-        for beside in others {
-            let (left, right) = beside.around(partial);
-            partial = merged(mode, &left, &right);
-        }
+        let merge = |left: String, right: String| Ok::<_, Infallible>(merged(mode, &left, &right));
+        let Ok(partial) = evaluate(operands, merge);
         assert_eq!(partial, reference(tree, mode, node));
         if self.rig.scheduler.merging(job, node) {
             self.store(job, node);

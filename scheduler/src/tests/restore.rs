@@ -3,7 +3,9 @@
 
 use super::rig::{Granted, Rig, accepted, capacity, grants, node, reference, revoke, spec};
 use crate::{Action, Config, Event, JobSpec, Phase, Reason};
-use manyhands_protocol::{FailureKind, Incarnation, JobId, LeaseId, MergeMode, Node, WorkerId};
+use manyhands_protocol::{
+    FailureKind, Incarnation, JobId, LeaseId, MergeMode, Node, Operand, WorkerId,
+};
 
 const SECOND: u64 = 1_000_000;
 
@@ -61,9 +63,7 @@ fn a_reduce_job_goes_on_with_what_was_stored() {
     let merge = Action::Merge {
         job,
         node: node(2, 0),
-        left: "(0 1)".to_string(),
-        right: "(2 3)".to_string(),
-        above: Vec::new(),
+        operands: Operand::two("(0 1)".to_string(), "(2 3)".to_string()),
     };
     assert_eq!(rig.handle(event), [merge]);
     let progress = rig.scheduler.job(rig.now, job).unwrap();

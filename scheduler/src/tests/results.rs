@@ -1,8 +1,8 @@
 //! Answers: whole, in parts, late, twice, of leases that are not the sender's.
 
 use super::rig::{Granted, Rig, accepted, grants, node, reference, revoke, spec};
-use crate::{Action, Event, Micros, Phase, Reason};
-use manyhands_protocol::{Incarnation, JobId, LeaseId, MergeMode, Node, Tree, WorkerId};
+use crate::{Action, Config, Event, Micros, Phase, Reason};
+use manyhands_protocol::{Incarnation, JobId, LeaseId, MergeMode, Node, Operand, Tree, WorkerId};
 
 #[test]
 fn a_job_without_tasks_is_done_at_once() {
@@ -32,9 +32,7 @@ fn one_worker_does_a_reduce_job() {
     let merge = Action::Merge {
         job,
         node: node(2, 0),
-        left: "(0 1)".to_string(),
-        right: "(2 3)".to_string(),
-        above: Vec::new(),
+        operands: Operand::two("(0 1)".to_string(), "(2 3)".to_string()),
     };
     let actions = rig.answer(left);
     assert_eq!(actions, [accepted(left, left.node, true), merge]);
@@ -55,6 +53,75 @@ fn one_worker_does_a_reduce_job() {
     };
     assert_eq!(rig.handle(merged), [root, forget]);
     assert_eq!(rig.tick(1_000_000), []);
+}
+
+#[test]
+fn the_last_partial_does_not_wait_for_merges_under_way() {
+    let mut rig = Rig::new();
+    let granted = rig.start(8, MergeMode::Reduce, 8)[0];
+    let job = JobId(1);
+    let hands_in = |rig: &mut Rig, at: u64| {
+        let mut actions = rig.handle(rig.partial(granted, node(1, at)));
+        let receipt = accepted(granted, node(1, at), true);
+        assert_eq!(actions.remove(0), receipt);
+        actions
+    };
+    let merge = |node, operands| Action::Merge {
+        job,
+        node,
+        operands,
+    };
+    let operand = |text: &str, merges| Operand {
+        partial: text.to_string(),
+        merges,
+    };
+    assert_eq!(hands_in(&mut rig, 1), []);
+    let left = Operand::two("(0 1)".to_string(), "(2 3)".to_string());
+    assert_eq!(hands_in(&mut rig, 0), [merge(node(2, 0), left)]);
+    assert_eq!(hands_in(&mut rig, 3), []);
+    // The first two are merged again: of them nobody has heard yet.
+    let all = vec![
+        operand("(0 1)", 0),
+        operand("(2 3)", 1),
+        operand("(4 5)", 0),
+        operand("(6 7)", 2),
+    ];
+    let root = node(3, 0);
+    assert_eq!(hands_in(&mut rig, 2), [merge(root, all)]);
+    assert!(!rig.scheduler.merging(job, node(2, 0)));
+    let merged = |node, partial: &str| Event::Merged {
+        job,
+        node,
+        partial: partial.to_string(),
+        len: partial.len() as u64,
+    };
+    assert_eq!(rig.handle(merged(node(2, 0), "late")), []);
+    let actions = rig.handle(merged(root, "all"));
+    let partial = Some("all".to_string());
+    assert_eq!(actions[0], Action::Root { job, partial });
+}
+
+#[test]
+fn what_is_large_is_not_merged_twice() {
+    let nodes = |chain_bytes| {
+        let mut rig = Rig::with(Config {
+            chain_bytes,
+            ..Config::default()
+        });
+        let granted = rig.start(8, MergeMode::Reduce, 8)[0];
+        let mut actions = Vec::new();
+        for at in [1, 0, 3, 2] {
+            actions.extend(rig.handle(rig.partial(granted, node(1, at))));
+        }
+        let nodes = actions.into_iter().filter_map(|action| match action {
+            Action::Merge { node, .. } => Some(node),
+            _ => None,
+        });
+        nodes.collect::<Vec<_>>()
+    };
+    // Four partials of five bytes each.
+    assert_eq!(nodes(20), [node(2, 0), node(3, 0)]);
+    assert_eq!(nodes(19), [node(2, 0), node(2, 1)]);
 }
 
 #[test]

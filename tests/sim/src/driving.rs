@@ -139,10 +139,8 @@ impl World {
             Output::Merge {
                 job,
                 node,
-                left,
-                right,
-                above,
-            } => self.merge(job, node, (left, right), above),
+                operands,
+            } => self.merge(job, node, operands),
             Output::Finish { job, partial } => {
                 self.yardstick.has_result(self.now);
                 self.finish(job, &partial);

@@ -10,7 +10,7 @@ use crate::world::{Event, World};
 use bytes::Bytes;
 use manyhands_coordinator_core::{Input, SMALL_RESULT};
 use manyhands_protocol::api::BlobView;
-use manyhands_protocol::{Beside, BlobHash, Failure, FailureKind, JobId, Node};
+use manyhands_protocol::{BlobHash, Failure, FailureKind, JobId, Node, Operand, evaluate};
 use std::collections::VecDeque;
 
 /// What is written is synced at least so often.
@@ -41,27 +41,18 @@ pub(crate) enum Step {
 }
 
 impl World {
-    pub(crate) fn merge(
-        &mut self,
-        job: JobId,
-        node: Node,
-        (mut left, mut right): (Bytes, Bytes),
-        above: Vec<Beside<Bytes>>,
-    ) {
+    pub(crate) fn merge(&mut self, job: JobId, node: Node, operands: Vec<Operand<Bytes>>) {
         let (least, most) = match self.setup.fleet {
             Some(_) => MERGE_US,
             None => (20, 400),
         };
         let mut takes = self.rng.between(least, most);
-        for beside in above {
-            self.tally.add("merge along with those below");
+        for _ in 2..operands.len() {
+            self.tally.add("merge along with others");
             takes += self.rng.between(MERGE_MORE_US.0, MERGE_MORE_US.1);
-            let Some(so_far) = self.merged(job, node, &left, &right) else {
-                return;
-            };
-            (left, right) = beside.around(so_far);
         }
-        let Some(merged) = self.merged(job, node, &left, &right) else {
+        let merge = |left: Bytes, right: Bytes| self.merged(job, node, &left, &right).ok_or(());
+        let Ok(merged) = evaluate(operands, merge) else {
             return;
         };
         let mut outcome = Ok(merged);
