@@ -2,7 +2,7 @@
 //! checked here: garbage is a failure with a text, never a panic.
 
 use super::failure::{failure, of_call};
-use super::{Host, Inputs, Program, Sink};
+use super::{Exports, Host, Inputs, Program, Sink};
 use bytes::Bytes;
 use manyhands_protocol::{Failure, FailureKind};
 use std::collections::BTreeMap;
@@ -22,15 +22,13 @@ type Answer = i64;
 /// failure it is to be dropped.
 pub struct Guest {
     store: Store<Host>,
+    instance: Instance,
+    /// Of which each instance uses a few: they are fetched when they are called.
+    exports: Exports,
     memory: Memory,
     sentinel: Global,
     memory_limit: u64,
     alloc: TypedFunc<i32, i32>,
-    open: TypedFunc<(i32, i32), Answer>,
-    run: TypedFunc<(i64, i64), Answer>,
-    take: TypedFunc<(), Answer>,
-    merge: Option<TypedFunc<(i32, i32, i32, i32), Answer>>,
-    finish: Option<TypedFunc<(i32, i32), Answer>>,
 }
 
 impl Guest {
@@ -70,7 +68,7 @@ impl Guest {
     }
 
     fn of_instance(program: &Program, mut store: Store<Host>, instance: Instance) -> Self {
-        let exports = &program.exports;
+        let exports = program.exports;
         let Some(Extern::Memory(memory)) = instance.get_module_export(&mut store, &exports.memory)
         else {
             unreachable!("admission has seen the memory");
@@ -83,17 +81,8 @@ impl Guest {
         store.data_mut().memory = Some(memory);
         Self {
             alloc: typed(&mut store, instance, &exports.alloc),
-            open: typed(&mut store, instance, &exports.open),
-            run: typed(&mut store, instance, &exports.run),
-            take: typed(&mut store, instance, &exports.take),
-            merge: exports
-                .merge
-                .as_ref()
-                .map(|export| typed(&mut store, instance, export)),
-            finish: exports
-                .finish
-                .as_ref()
-                .map(|export| typed(&mut store, instance, export)),
+            instance,
+            exports,
             memory,
             sentinel,
             memory_limit: program.memory_limit,
@@ -107,7 +96,7 @@ impl Guest {
     /// The guest's own text for bad parameters, or how it trapped.
     pub fn open(&mut self, params: &[u8]) -> Result<&[u8], Failure> {
         let (ptr, len) = self.argument(params)?;
-        let open = self.open.clone();
+        let open = self.export::<(i32, i32)>(self.exports.open);
         self.value("open", |store| open.call(store, (ptr, len)))
     }
 
@@ -116,7 +105,7 @@ impl Guest {
     /// # Errors
     /// As the guest fails.
     pub fn run(&mut self, first: u64, count: u64) -> Result<(), Failure> {
-        let run = self.run.clone();
+        let run = self.export::<(i64, i64)>(self.exports.run);
         let slice = (first.cast_signed(), count.cast_signed());
         self.value("run", |store| from_a_page(|| run.call(store, slice)))
             .map(drop)
@@ -127,7 +116,7 @@ impl Guest {
     /// # Errors
     /// As the guest fails.
     pub fn take(&mut self) -> Result<&[u8], Failure> {
-        let take = self.take.clone();
+        let take = self.export::<()>(self.exports.take);
         self.value("take", |store| take.call(store, ()))
     }
 
@@ -136,7 +125,8 @@ impl Guest {
     /// # Errors
     /// As the guest fails, and for a `concat` guest, which has no such export.
     pub fn merge(&mut self, left: &[u8], right: &[u8]) -> Result<&[u8], Failure> {
-        let merge = self.merge.clone().ok_or_else(|| absent("merge"))?;
+        let merge = self.exports.merge.ok_or_else(|| absent("merge"))?;
+        let merge = self.export::<(i32, i32, i32, i32)>(merge);
         let (a, a_len) = self.argument(left)?;
         let (b, b_len) = self.argument(right)?;
         self.value("merge", |store| merge.call(store, (a, a_len, b, b_len)))
@@ -147,9 +137,15 @@ impl Guest {
     /// # Errors
     /// As the guest fails, and for a `concat` guest, which has no such export.
     pub fn finish(&mut self, partial: &[u8]) -> Result<&[u8], Failure> {
-        let finish = self.finish.clone().ok_or_else(|| absent("finish"))?;
+        let finish = self.exports.finish.ok_or_else(|| absent("finish"))?;
+        let finish = self.export::<(i32, i32)>(finish);
         let (ptr, len) = self.argument(partial)?;
         self.value("finish", |store| finish.call(store, (ptr, len)))
+    }
+
+    /// One that answers as most do.
+    fn export<P: WasmParams>(&mut self, export: ModuleExport) -> TypedFunc<P, Answer> {
+        typed(&mut self.store, self.instance, &export)
     }
 
     /// Copies an argument into room that the guest gives.

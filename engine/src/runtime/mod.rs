@@ -74,6 +74,7 @@ pub struct Program {
 }
 
 /// The guest's exports, looked up once a module instead of once an instance.
+#[derive(Clone, Copy)]
 struct Exports {
     memory: ModuleExport,
     sentinel: ModuleExport,
