@@ -9,21 +9,23 @@ use crate::paced::{Diary, Machine};
 use crate::plan::Plan;
 use crate::table::{Row, Table, Unit, median, milliseconds};
 use manyhands_protocol::MergeMode;
+use manyhands_tests::cores;
 use manyhands_tests::far::{Far, Host};
 use manyhands_tests::random::Random;
 use manyhands_tests::yardstick::{End, Job};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// The fastest machine is so many times as fast as the slowest.
 const APART: f64 = 16.0;
 
-/// Of each machine. Sixteen slots' naps, packets and partials are what two cores can do
-/// in time beside the coordinator: with 24 machines of 4 slots they were at work for
-/// several milliseconds on what came in one.
-const SLOTS: u16 = 2;
+/// Of each machine. The naps, packets and partials of four slots are what one core can do
+/// in time: with 24 machines of 4 slots both cores were at work for several milliseconds on
+/// what came in one, with 8 machines of 2 for one and a half.
+const SLOTS: u16 = 1;
 
 /// What a task takes a slot of speed 1.
 const TASK: Duration = Duration::from_micros(50);
@@ -67,13 +69,16 @@ pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     // A beginning takes round trips: jobs that are worth going far are longer.
     for (round_trip_ms, seconds) in [(1, 50), (50, 50), (300, 180)] {
         let fleet = Fleet {
-            machines: plan.work(8, 4),
+            machines: 4,
             job: Duration::from_secs(plan.work(seconds, 2)),
         };
         let mut runs = Vec::new();
         for seed in 0..plan.rounds as u64 {
             let measuring = move || measure(fleet, Duration::from_millis(round_trip_ms), seed);
+            // On a thread of its own, which is kept to some cores.
+            let measuring = move || thread::spawn(measuring).join();
             let measured = tokio::task::spawn_blocking(measuring).await;
+            let measured = measured.expect("it does not panic");
             runs.push(measured.expect("all machines work"));
         }
         rows(round_trip_ms, fleet, &runs, table);
@@ -101,21 +106,58 @@ fn rows(round_trip_ms: u64, fleet: Fleet, runs: &[Measured], table: &mut Table) 
     table.add(row.at_most(1.2).note(note));
 }
 
+/// The coordinator has a core to itself, as it had on a machine of its own; the machines,
+/// the ways between them and the author share the others, if there are any.
+struct Cores {
+    coordinator: Vec<usize>,
+    others: Vec<usize>,
+}
+
+impl Cores {
+    fn shared_out() -> Self {
+        let mut coordinator = cores::allowed().expect("it has a core");
+        let others = match coordinator.len() {
+            1 => coordinator.clone(),
+            _ => coordinator.split_off(1),
+        };
+        Self {
+            coordinator,
+            others,
+        }
+    }
+}
+
+fn keep_to(cores: &[usize]) {
+    cores::keep_to(cores).expect("a thread may stay on its cores");
+}
+
 /// One run, with the coordinator and its author on a host of their own.
 fn measure(fleet: Fleet, round_trip: Duration, seed: u64) -> Measured {
+    let cores = Cores::shared_out();
+    // With the threads that this one starts.
+    keep_to(&cores.others);
     let far = Far::new(round_trip);
     let home = far.host().expect("there was one before");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.expect("a runtime starts");
-    home.within(|| runtime.block_on(work(fleet, round_trip, seed, &far, &home)))
+    let work = work(fleet, round_trip, seed, (&far, &home), &cores);
+    home.within(|| runtime.block_on(work))
 }
 
-async fn work(fleet: Fleet, round_trip: Duration, seed: u64, far: &Far, home: &Host) -> Measured {
+async fn work(
+    fleet: Fleet,
+    round_trip: Duration,
+    seed: u64,
+    (far, home): (&Far, &Host),
+    cores: &Cores,
+) -> Measured {
     let folder = tempfile::tempdir().expect("a folder");
     let listen = format!("{}:0", home.address);
+    keep_to(&cores.coordinator);
     let coordinator = Coordinator::start_at(&listen, folder.path(), &[], Some(KEY)).await;
+    keep_to(&cores.others);
     let address: SocketAddr = coordinator.address.parse().expect("an address");
     let diary = Diary::begin();
     let speeds: Vec<f64> = speeds(fleet.machines).collect();
@@ -193,10 +235,13 @@ async fn work(fleet: Fleet, round_trip: Duration, seed: u64, far: &Far, home: &H
     assert!(view.state.is_over() && view.done == tasks, "{view:?}");
     let used: u64 = view.contributions.iter().map(|one| one.busy_ms).sum();
     let notes = diary.notes();
+    let connect_ms = median(&milliseconds(&diary.connects()));
+    // Threads that wake late are a part of the way there and back.
+    let way = Duration::from_secs_f64(connect_ms / 1e3).max(round_trip);
     Measured {
         used: used as f64 / 1e3 / notes.available(&job).as_secs_f64(),
-        end: notes.end(&job, round_trip).expect("somebody was first"),
-        connect_ms: median(&milliseconds(&diary.connects())),
+        end: notes.end(&job, way).expect("somebody was first"),
+        connect_ms,
     }
 }
 

@@ -113,6 +113,7 @@ impl Machine {
             connecting: None,
             socket: None,
             slots: BTreeMap::new(),
+            freed: BTreeMap::new(),
             tree: None,
         };
         (index, tokio::spawn(paced.run()))
@@ -143,6 +144,8 @@ struct Paced {
     connecting: Option<JoinHandle<io::Result<Socket>>>,
     socket: Option<Socket>,
     slots: BTreeMap<u16, AtWork>,
+    /// Slots whose end is being told, and when that was: before it was noticed.
+    freed: BTreeMap<u16, Instant>,
     /// Of the one job that there is.
     tree: Option<Tree>,
 }
@@ -157,6 +160,7 @@ impl Paced {
     async fn run(mut self) {
         loop {
             self.follow().await;
+            self.freed.clear();
             let wake = self.wake().await;
             // One moment for all that it leads to: a slot that goes on was never idle.
             let now = Instant::now();
@@ -238,9 +242,10 @@ impl Paced {
                 machine: self.index,
                 tasks,
                 begun: at(begun),
-                ended: at(now),
+                ended: at(ends),
                 cancelled,
             });
+            self.freed.insert(slot, ends);
             let input = match cancelled {
                 true => Input::SlotStopped { slot, ticket },
                 // What the nap should have taken: that it took longer is no work.
@@ -347,11 +352,13 @@ impl Paced {
         // As in the simulation: up to a fifth more or less than usual.
         let jitter = 0.8 + self.random.below(401) as f64 / 1000.0;
         let work = (tasks.end - tasks.start) as f64 * jitter / self.machine.speed;
+        // What its machine had at hand it began at once, however late that is noticed here.
+        let begun = self.freed.remove(&slot).unwrap_or(now);
         let at_work = AtWork {
             ticket,
             tasks,
-            begun: now,
-            ends: now + PIECE + self.machine.task.mul_f64(work),
+            begun,
+            ends: begun + PIECE + self.machine.task.mul_f64(work),
             cancelled: false,
         };
         self.slots.insert(slot, at_work);

@@ -7,6 +7,8 @@ pub mod alarm;
 pub mod browser;
 pub mod cluster;
 #[cfg(target_os = "linux")]
+pub mod cores;
+#[cfg(target_os = "linux")]
 pub mod far;
 pub mod files;
 pub mod group;

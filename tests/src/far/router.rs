@@ -1,7 +1,7 @@
 //! The way between hosts: packets are read from a host's device, kept for half a
 //! round trip, and written to another's, in order. A link has no other limits.
 
-use super::Host;
+use super::{Host, system};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -86,8 +86,14 @@ impl Far {
         let (reading, writing) = (Arc::clone(link), Arc::clone(link));
         let router = Arc::clone(&self.router);
         router.links().insert(host.address, Arc::clone(link));
-        thread::spawn(move || router.read(&reading));
-        thread::spawn(move || write(&writing, &held));
+        thread::spawn(move || {
+            system::be_prompt();
+            router.read(&reading);
+        });
+        thread::spawn(move || {
+            system::be_prompt();
+            write(&writing, &held);
+        });
         Ok(host)
     }
 }
