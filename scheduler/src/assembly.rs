@@ -185,6 +185,15 @@ impl<P: Clone> Assembly<P> {
         merges.act_on(step, job, tree, config, actions)
     }
 
+    /// A merge to `node` came to nothing. Whether that matters: not where all of it has
+    /// come in otherwise, or is merged again with more.
+    pub(crate) fn merge_failed(&mut self, node: Node) -> bool {
+        if let Self::Reduce { merges, .. } = self {
+            merges.under_way = merges.under_way.saturating_sub(1);
+        }
+        self.awaits(node)
+    }
+
     /// Whether the outcome of a merge to `node` would be used.
     pub(crate) fn awaits(&self, node: Node) -> bool {
         match self {

@@ -204,8 +204,9 @@ pub enum Event<P> {
         /// Its length in bytes.
         len: u64,
     },
-    /// A [`Action::Merge`] failed for good: the job fails. The driver, who has
-    /// both partials, retries failures that depend on the machine before.
+    /// A [`Action::Merge`] failed for good: the job fails, if the outcome is still
+    /// [awaited](crate::Scheduler::merging). The driver, who has the partials, retries
+    /// failures that depend on the machine before.
     MergeFailed {
         /// Of which job; ignored when that is over.
         job: JobId,

@@ -9,7 +9,7 @@ use crate::sizing::target_us;
 use crate::time::Micros;
 use crate::view::Phase;
 use crate::workers::Worker;
-use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
+use manyhands_protocol::{Failure, JobId, LeaseId, Node, WorkerId};
 
 /// What a message says it is about.
 enum Named {
@@ -242,6 +242,24 @@ impl<P: Clone> Scheduler<P> {
             .merged(id, node, partial, len, &self.config, actions)
         {
             self.end_job(id, Phase::Done, actions);
+        } else {
+            self.requeue(id);
+        }
+    }
+
+    pub(crate) fn merge_failed(
+        &mut self,
+        id: JobId,
+        node: Node,
+        failure: Failure,
+        actions: &mut Vec<Action<P>>,
+    ) {
+        if !self.is_running(id) {
+            return;
+        }
+        let job = self.jobs.get_mut(&id).expect("a running job");
+        if job.assembly.merge_failed(node) {
+            self.job_failed(id, None, failure, actions);
         } else {
             self.requeue(id);
         }

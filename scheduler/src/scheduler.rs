@@ -244,8 +244,8 @@ impl<P: Clone> Scheduler<P> {
                 partial,
                 len,
             } => self.merged(job, node, (partial, len), actions),
-            Event::MergeFailed { job, failure, .. } => {
-                self.job_failed(job, None, failure, actions);
+            Event::MergeFailed { job, node, failure } => {
+                self.merge_failed(job, node, failure, actions);
             }
             Event::Hold { on } => self.hold(on),
             Event::Tick => {}

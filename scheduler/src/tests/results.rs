@@ -2,7 +2,9 @@
 
 use super::rig::{Granted, Rig, accepted, grants, node, reference, revoke, spec};
 use crate::{Action, Config, Event, Micros, Phase, Reason};
-use manyhands_protocol::{Incarnation, JobId, LeaseId, MergeMode, Node, Operand, Tree, WorkerId};
+use manyhands_protocol::{
+    Failure, FailureKind, Incarnation, JobId, LeaseId, MergeMode, Node, Operand, Tree, WorkerId,
+};
 
 #[test]
 fn a_job_without_tasks_is_done_at_once() {
@@ -96,6 +98,14 @@ fn the_last_partial_does_not_wait_for_merges_under_way() {
         len: partial.len() as u64,
     };
     assert_eq!(rig.handle(merged(node(2, 0), "late")), []);
+    // Nor does it matter what becomes of it.
+    let failure = Failure {
+        kind: FailureKind::Crash,
+        message: "killed".into(),
+    };
+    let node = node(2, 0);
+    let failed = Event::MergeFailed { job, node, failure };
+    assert_eq!(rig.handle(failed), []);
     let actions = rig.handle(merged(root, "all"));
     let partial = Some("all".to_string());
     assert_eq!(actions[0], Action::Root { job, partial });
