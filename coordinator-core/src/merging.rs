@@ -134,9 +134,8 @@ impl Core {
         );
         match large.then(|| self.merger(job)).flatten() {
             Some((worker, connection)) => {
-                let halves = operands.into_iter().map(|operand| operand.partial);
-                let halves: [Bytes; 2] = halves.collect::<Vec<_>>().try_into().expect("two");
-                let [left, right] = halves;
+                let halves = <[_; 2]>::try_from(operands).expect("just seen");
+                let [left, right] = halves.map(|half| half.partial);
                 let lease = self.scheduler.reserve_lease();
                 self.ask_to_merge(worker, (lease, job, node), &left, &right);
                 let leased = Leased {

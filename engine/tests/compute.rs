@@ -144,10 +144,7 @@ async fn calls_answer_open_merge_and_finish() {
         guests::merge(5, 9)
     );
     let operands = [(2, 0), (5, 0), (9, 2), (7, 0), (8, 2)];
-    let operands = operands.map(|(value, merges)| Operand {
-        partial: partial(value),
-        merges,
-    });
+    let operands = operands.map(|(value, merges)| Operand::new(partial(value), merges));
     let many = Merge {
         operands: operands.into(),
     };

@@ -55,10 +55,14 @@ pub struct Operand<P> {
 }
 
 impl<P> Operand<P> {
+    /// A partial that so many merges follow.
+    pub fn new(partial: P, merges: u32) -> Self {
+        Self { partial, merges }
+    }
+
     /// Two siblings, to be merged.
     pub fn two(left: P, right: P) -> Vec<Self> {
-        let operand = |partial, merges| Self { partial, merges };
-        vec![operand(left, 0), operand(right, 1)]
+        vec![Self::new(left, 0), Self::new(right, 1)]
     }
 
     /// The same with something else in place of the partial.
@@ -81,8 +85,8 @@ impl<P> Operand<P> {
 /// ```
 /// use manyhands_protocol::{Operand, evaluate};
 /// use std::convert::Infallible;
-/// let operand = |partial: &str, merges| Operand { partial: partial.to_owned(), merges };
-/// let operands = [operand("a", 0), operand("b", 0), operand("c", 2), operand("d", 1)];
+/// let operands = [("a", 0), ("b", 0), ("c", 2), ("d", 1)];
+/// let operands = operands.map(|(text, merges)| Operand::new(text.to_owned(), merges));
 /// let merge = |left, right| Ok::<_, Infallible>(format!("({left} {right})"));
 /// assert_eq!(evaluate(operands, merge), Ok("((a (b c)) d)".to_owned()));
 /// ```
@@ -227,9 +231,8 @@ impl<P> MergeTree<P> {
     /// };
     /// let mut operands = Operand::two(left, right);
     /// let top = merging.take_above(node, &mut operands, |_| true);
-    /// let operand = |partial, merges| Operand { partial, merges };
     /// assert_eq!(top, tree.root().unwrap());
-    /// assert_eq!(operands, [operand("a", 0), operand("b", 1), operand("cd", 1)]);
+    /// assert_eq!(operands, [("a", 0), ("b", 1), ("cd", 1)].map(|(text, n)| Operand::new(text, n)));
     /// assert_eq!(merging.merged(top, "abcd"), Step::Top("abcd"));
     /// ```
     pub fn take_above(
@@ -246,9 +249,9 @@ impl<P> MergeTree<P> {
         {
             let partial = held.remove().expect("just seen");
             if highest.is_left() {
-                operands.push(Operand { partial, merges: 1 });
+                operands.push(Operand::new(partial, 1));
             } else {
-                operands.insert(0, Operand { partial, merges: 0 });
+                operands.insert(0, Operand::new(partial, 0));
                 operands.last_mut().expect("two at least").merges += 1;
             }
             let parent = highest.parent().expect("below the top there is a parent");
@@ -269,8 +272,8 @@ impl<P> MergeTree<P> {
 
     /// Takes out all there is, once that is whole, so that it can be merged in one go:
     /// `awaited` gives the operands of a node that is being merged, which are merged again
-    /// rather than waited for. What the operands given here come to is the top's, and handed
-    /// to [`merged`](Self::merged) for that.
+    /// rather than waited for. What the operands given here come to is of the node given here, the
+    /// top, and handed to [`merged`](Self::merged) for that.
     ///
     /// # Panics
     /// When it is not whole, or done.
@@ -286,28 +289,28 @@ impl<P> MergeTree<P> {
     /// };
     /// assert_eq!(merging.insert(Node::leaf(2), "c"), Step::Held);
     /// assert!(merging.is_whole());
-    /// let operands = merging.take_whole(|_| Operand::two(left, right));
-    /// let operand = |partial, merges| Operand { partial, merges };
-    /// assert_eq!(operands, [operand("a", 0), operand("b", 1), operand("c", 1)]);
+    /// let (top, operands) = merging.take_whole(|_| Operand::two(left, right));
+    /// assert_eq!(top, root);
+    /// assert_eq!(operands, [("a", 0), ("b", 1), ("c", 1)].map(|(text, n)| Operand::new(text, n)));
     /// assert_eq!(merging.merged(node, "ab"), Step::Ignored);
     /// assert_eq!(merging.merged(root, "abc"), Step::Top("abc"));
     /// ```
     pub fn take_whole(
         &mut self,
         mut awaited: impl FnMut(Node) -> Vec<Operand<P>>,
-    ) -> Vec<Operand<P>> {
+    ) -> (Node, Vec<Operand<P>>) {
         assert!(self.is_whole() && !self.done, "something is missing");
         let mut operands = Vec::new();
         for (node, partial) in std::mem::take(&mut self.held) {
             match partial {
-                Some(partial) => operands.push(Operand { partial, merges: 0 }),
+                Some(partial) => operands.push(Operand::new(partial, 0)),
                 None => operands.extend(awaited(node)),
             }
             let last = operands.last_mut().expect("what is merged has operands");
             last.merges += self.completed_by(node);
         }
         self.held.insert(self.top, None);
-        operands
+        (self.top, operands)
     }
 
     /// How many nodes above it, up to the top, end with this one.
@@ -480,11 +483,11 @@ mod tests {
             {
                 self.whole = true;
                 let under_way = &self.under_way;
-                let operands = merging.take_whole(|node| {
+                let whole = merging.take_whole(|node| {
                     let of = |(awaited, _): &&(Node, _)| *awaited == node;
                     under_way.iter().find(of).unwrap().1.clone()
                 });
-                self.under_way.push((merging.top, operands));
+                self.under_way.push(whole);
             }
         }
 
@@ -622,13 +625,8 @@ mod tests {
         let mut operands = Operand::two(left, right);
         let highest = merging.take_above(node, &mut operands, |_| true);
         assert_eq!(highest, Node::new(3, 0).unwrap());
-        let operand = |partial, merges| Operand { partial, merges };
-        let expected = [
-            operand("0", 0),
-            operand("1", 1),
-            operand("2-3", 1),
-            operand("4-7", 1),
-        ];
+        let expected = [("0", 0), ("1", 1), ("2-3", 1), ("4-7", 1)];
+        let expected = expected.map(|(text, merges)| Operand::new(text, merges));
         assert_eq!(operands, expected);
         assert_eq!(merging.nodes().collect::<Vec<_>>(), [highest]);
         for covered in [node, Node::leaf(5), Node::new(2, 0).unwrap(), highest] {

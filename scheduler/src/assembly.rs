@@ -77,7 +77,7 @@ pub(crate) enum Assembly<P> {
     },
 }
 
-impl<P: Clone> Assembly<P> {
+impl<P> Assembly<P> {
     /// The tasks before `prefix` are in the result already (`concat`).
     pub(crate) fn new(tree: Tree, merge: MergeMode, prefix: u64) -> Self {
         match merge {
@@ -121,7 +121,10 @@ impl<P: Clone> Assembly<P> {
         len: u64,
         config: &Config,
         actions: &mut Vec<Action<P>>,
-    ) -> bool {
+    ) -> bool
+    where
+        P: Clone,
+    {
         match self {
             Self::Reduce { tree, merges } => {
                 let tree = tree.as_mut().expect("a job with tasks");
@@ -169,7 +172,10 @@ impl<P: Clone> Assembly<P> {
         len: u64,
         config: &Config,
         actions: &mut Vec<Action<P>>,
-    ) -> bool {
+    ) -> bool
+    where
+        P: Clone,
+    {
         let Self::Reduce {
             tree: Some(tree),
             merges,
@@ -274,13 +280,15 @@ impl<P: Clone> Assembly<P> {
     }
 }
 
-impl<P: Clone> Merges<P> {
+impl<P> Merges<P> {
     /// A descendant of what came in, held or being merged, is here no more.
     fn forget(&mut self, node: Node, held: Option<Held<P>>) {
         let awaited = || self.awaited.remove(&node).expect("it is awaited").bytes;
         self.bytes -= held.map_or_else(awaited, |held| held.len);
     }
+}
 
+impl<P: Clone> Merges<P> {
     /// Whether the job is complete now.
     fn act_on(
         &mut self,
@@ -302,7 +310,7 @@ impl<P: Clone> Merges<P> {
                     bytes = if fits { chained } else { bytes };
                     fits
                 });
-                self.awaits(node, bytes, &operands, config);
+                self.note(node, bytes, &operands, config);
                 let whole = self.whole(tree, config);
                 Some(whole.unwrap_or((node, operands)))
             }
@@ -327,7 +335,8 @@ impl<P: Clone> Merges<P> {
         false
     }
 
-    fn awaits(&mut self, node: Node, bytes: u64, operands: &[Operand<Held<P>>], config: &Config) {
+    /// These are merged to the node.
+    fn note(&mut self, node: Node, bytes: u64, operands: &[Operand<Held<P>>], config: &Config) {
         let again = bytes <= config.chain_bytes;
         let operands = if again { operands.to_vec() } else { Vec::new() };
         self.awaited.insert(node, Awaited { bytes, operands });
@@ -355,12 +364,11 @@ impl<P: Clone> Merges<P> {
             // All there is is being merged to one already.
             return None;
         }
-        let operands = tree.take_whole(|node| {
+        let (top, operands) = tree.take_whole(|node| {
             let awaited = self.awaited.remove(&node);
             awaited.expect("it is being merged").operands
         });
-        let (top, _) = tree.entries().next().expect("the top");
-        self.awaits(top, self.bytes, &operands, config);
+        self.note(top, self.bytes, &operands, config);
         Some((top, operands))
     }
 }

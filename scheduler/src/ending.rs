@@ -64,7 +64,7 @@ pub(crate) struct SharedEnd {
     looks: usize,
 }
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// Works the job's [`SharedEnd`] out, if that was not done for some time. To be
     /// called before each look for a block: amortised, that is constant work.
     pub(crate) fn foresee_end(&mut self, id: JobId) {

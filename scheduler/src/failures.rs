@@ -6,7 +6,7 @@ use crate::scheduler::Scheduler;
 use crate::time::Micros;
 use manyhands_protocol::{Failure, JobId, LeaseId, Node, WorkerId};
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     pub(crate) fn failed(
         &mut self,
         id: WorkerId,

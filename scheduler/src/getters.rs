@@ -11,7 +11,7 @@ use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, Node, WorkerId};
 /// is at work takes, before the prediction is taken for wrong.
 const OVERDUE_US: u64 = 1_000_000;
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// A job's counts at `now`; `None` for one never submitted, or removed.
     /// Cost: as [`waiting`](Self::waiting).
     #[must_use]
@@ -154,7 +154,7 @@ impl<P: Clone> Scheduler<P> {
 }
 
 /// Why a connected worker cannot take the job's blocks.
-fn lack<P: Clone>(job: &Job<P>, id: WorkerId, worker: &Worker) -> Waiting {
+fn lack<P>(job: &Job<P>, id: WorkerId, worker: &Worker) -> Waiting {
     let need = job.need();
     if need.memory > worker.capacity.memory {
         Waiting::Memory(need.memory)

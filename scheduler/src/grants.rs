@@ -31,7 +31,7 @@ struct Wanted {
 /// How many suspects a worker may step over that another is to try.
 const SUSPECTS_SEEN: usize = 64;
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// Ends every event: gives work to those who may want some.
     pub(crate) fn hand_out(&mut self, actions: &mut Vec<Action<P>>) {
         if self.retry_at.is_some_and(|at| at <= self.now) {

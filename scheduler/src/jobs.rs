@@ -92,7 +92,7 @@ pub(crate) struct Job<P> {
     pub(crate) answered: Option<Micros>,
 }
 
-impl<P: Clone> Job<P> {
+impl<P> Job<P> {
     /// The tasks before `prefix` are done already (`concat`).
     pub(crate) fn new(id: JobId, spec: JobSpec, prefix: u64, pass: Pass) -> Self {
         Self {

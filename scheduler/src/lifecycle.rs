@@ -9,7 +9,7 @@ use crate::view::Phase;
 use crate::workers::Worker;
 use manyhands_protocol::{Failure, JobId, LeaseId, MergeMode, WorkerId};
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     pub(crate) fn job_submitted(&mut self, id: JobId, spec: JobSpec, actions: &mut Vec<Action<P>>) {
         self.admit(id, spec, 0);
         if spec.tree.tasks() > 0 {

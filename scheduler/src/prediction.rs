@@ -10,7 +10,7 @@ use manyhands_protocol::{LeaseId, WorkerId};
 /// A queue no longer than this is predicted anew at each change.
 const PREDICTED: usize = 16;
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// What the worker holds, or how fast it is, is not what it was.
     pub(crate) fn outdate(&mut self, id: WorkerId) {
         let worker = self

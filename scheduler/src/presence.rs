@@ -6,7 +6,7 @@ use crate::workers::{Link, Worker};
 use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 use std::collections::BTreeSet;
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     pub(crate) fn worker_joined(
         &mut self,
         id: WorkerId,

@@ -64,7 +64,7 @@ impl Worker {
     }
 }
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// Asks a worker for an answer, unless it was asked.
     pub(crate) fn ping(&mut self, id: WorkerId, actions: &mut Vec<Action<P>>) {
         let worker = self.workers.get_mut(&id).expect("a worker to ask");

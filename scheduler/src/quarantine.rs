@@ -92,7 +92,7 @@ impl Conduct {
     }
 }
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     fn strikes_limit(&self) -> usize {
         self.config.strikes.max(1) as usize
     }

@@ -8,7 +8,7 @@ use crate::view::Phase;
 use manyhands_protocol::{JobId, LeaseId, MergeMode, Node, WorkerId};
 use std::collections::BTreeSet;
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// The job goes on as if its partials had just been handed in.
     pub(crate) fn job_restored(
         &mut self,
@@ -17,7 +17,9 @@ impl<P: Clone> Scheduler<P> {
         prefix: u64,
         partials: Vec<(Node, P, u64)>,
         actions: &mut Vec<Action<P>>,
-    ) {
+    ) where
+        P: Clone,
+    {
         let tree = spec.tree;
         let most = match spec.merge {
             MergeMode::Reduce => 0,

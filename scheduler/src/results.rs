@@ -23,7 +23,7 @@ enum Named {
     Foreign,
 }
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// `None` for a worker that is not here (any more).
     fn named(&self, id: WorkerId, lease: LeaseId) -> Option<Named> {
         if !self.workers.contains_key(&id) {
@@ -86,7 +86,9 @@ impl<P: Clone> Scheduler<P> {
         named: Node,
         (partial, len, busy_us): (P, u64, u64),
         actions: &mut Vec<Action<P>>,
-    ) {
+    ) where
+        P: Clone,
+    {
         let lease = self.leases.get_mut(&lease_id);
         let Some(lease) = lease.filter(|lease| lease.worker == id) else {
             return self.partial_of_none(id, lease_id, named, actions);
@@ -232,7 +234,9 @@ impl<P: Clone> Scheduler<P> {
         node: Node,
         (partial, len): (P, u64),
         actions: &mut Vec<Action<P>>,
-    ) {
+    ) where
+        P: Clone,
+    {
         if !self.is_running(id) {
             return;
         }
@@ -268,7 +272,7 @@ impl<P: Clone> Scheduler<P> {
 
 /// `tasks` of the lease took until now since the worker's last answer, or since the
 /// grant.
-fn measure<P: Clone>(
+fn measure<P>(
     config: &Config,
     now: Micros,
     worker: &mut Worker,

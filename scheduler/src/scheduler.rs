@@ -117,7 +117,7 @@ pub struct Scheduler<P> {
     pub(crate) wakes: BTreeSet<(Micros, WorkerId)>,
 }
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// No jobs and no workers.
     #[must_use]
     pub fn new(config: Config) -> Self {
@@ -155,7 +155,10 @@ impl<P: Clone> Scheduler<P> {
     }
 
     /// Takes in what happened at `now`; appends what is to be done.
-    pub fn handle(&mut self, now: Micros, event: Event<P>, actions: &mut Vec<Action<P>>) {
+    pub fn handle(&mut self, now: Micros, event: Event<P>, actions: &mut Vec<Action<P>>)
+    where
+        P: Clone,
+    {
         assert!(now >= self.now, "time went from {:?} to {now:?}", self.now);
         self.now = now;
         self.dispatch(event, actions);
@@ -165,7 +168,10 @@ impl<P: Clone> Scheduler<P> {
         assert!(self.touched.is_empty(), "workers were left without a look");
     }
 
-    fn dispatch(&mut self, event: Event<P>, actions: &mut Vec<Action<P>>) {
+    fn dispatch(&mut self, event: Event<P>, actions: &mut Vec<Action<P>>)
+    where
+        P: Clone,
+    {
         match event {
             Event::JobSubmitted { job, spec } => self.job_submitted(job, spec, actions),
             Event::JobCancelled { job } => self.job_cancelled(job, actions),

@@ -15,7 +15,7 @@ const LEASES_SEEN: usize = 8;
 /// Idle workers that look at once; others do so the next times.
 const WORKERS_SEEN: usize = 256;
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// From time to time all that idle look again: what was predicted to end
     /// soon may not have.
     pub(crate) fn rescue_all(&mut self, actions: &mut Vec<Action<P>>) {

@@ -5,7 +5,7 @@ use crate::event::Action;
 use crate::scheduler::Scheduler;
 use manyhands_protocol::{Failure, JobId, LeaseId, WorkerId};
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     pub(crate) fn unusable(
         &mut self,
         id: WorkerId,

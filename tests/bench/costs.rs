@@ -105,10 +105,7 @@ async fn measure(times: usize) -> Costs {
         let partial = |at: usize| partials[at % partials.len()].clone();
         let mut operands = Operand::two(partial(at), partial(at + 1));
         merges.push(child.merge(operands.clone()).await);
-        operands.extend((2..2 + MORE).map(|further| Operand {
-            partial: partial(at + further),
-            merges: 1,
-        }));
+        operands.extend((2..2 + MORE).map(|further| Operand::new(partial(at + further), 1)));
         longer.push(child.merge(operands).await);
     }
     let more = (median(&longer[WARM_UP..]) - median(&merges[WARM_UP..])) / MORE as f64;

@@ -1,6 +1,7 @@
 //! A timer that is exact to some tens of microseconds, where tokio's own is to a
 //! millisecond: for naps that are hardly longer.
 
+use crate::answer::check;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -19,9 +20,7 @@ impl Alarm {
         let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
         // SAFETY: it reads no memory.
         let number = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
-        if number == -1 {
-            return Err(io::Error::last_os_error());
-        }
+        check(number)?;
         // SAFETY: it was made just now, and nobody else knows of it.
         let file = unsafe { File::from_raw_fd(number) };
         // SAFETY: a file keeps its number and stays open until it is dropped.
@@ -63,10 +62,9 @@ impl Alarm {
         };
         let timer = self.0.get_ref().as_raw_fd();
         // SAFETY: the setting is read and lives as long as the call; nothing is written.
-        match unsafe { libc::timerfd_settime(timer, 0, &raw const setting, std::ptr::null_mut()) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        }
+        let answer =
+            unsafe { libc::timerfd_settime(timer, 0, &raw const setting, std::ptr::null_mut()) };
+        check(answer)
     }
 }
 

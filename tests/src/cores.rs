@@ -1,6 +1,7 @@
 //! Which of the machine's cores a thread is kept to, with whatever it starts from then
 //! on: threads and processes.
 
+use crate::answer::check;
 use std::io;
 
 /// The cores that this thread may use.
@@ -33,13 +34,6 @@ pub fn keep_to(cores: &[usize]) -> io::Result<()> {
     }
     // SAFETY: the set is read and lives as long as the call.
     check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) })
-}
-
-fn check(answer: libc::c_int) -> io::Result<()> {
-    match answer {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 
 #[cfg(target_os = "linux")]
 pub mod alarm;
+#[cfg(target_os = "linux")]
+mod answer;
 pub mod browser;
 pub mod cluster;
 #[cfg(target_os = "linux")]

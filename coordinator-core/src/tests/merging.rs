@@ -120,12 +120,9 @@ fn what_is_small_is_merged_with_all_it_meets_in_one_go() {
     assert!(merges_here(&mut rig).is_empty());
     rig.hands_in(worker, grants[0].names(), b"0", WORTH);
     let node = Node::new(2, 0).unwrap();
-    let operand = |text: &'static str, merges| Operand {
-        partial: Bytes::from_static(text.as_bytes()),
-        merges,
-    };
-    let operands = vec![operand("0", 0), operand("1", 1), operand("2", 1)];
-    assert_eq!(merges_here(&mut rig), [(node, operands)]);
+    let operands = [("0", 0), ("1", 1), ("2", 1)];
+    let operands = operands.map(|(text, merges)| Operand::new(Bytes::from(text), merges));
+    assert_eq!(merges_here(&mut rig), [(node, operands.to_vec())]);
     rig.commit_all();
     rig.handle(Input::Merged {
         job: JobId(1),

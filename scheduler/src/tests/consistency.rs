@@ -6,7 +6,7 @@ use crate::view::Phase;
 use manyhands_protocol::LeaseId;
 use std::collections::BTreeMap;
 
-impl<P: Clone> Scheduler<P> {
+impl<P> Scheduler<P> {
     /// Walks through everything.
     pub(crate) fn assert_consistent(&self) {
         self.assert_jobs();

@@ -73,10 +73,7 @@ fn the_last_partial_does_not_wait_for_merges_under_way() {
         node,
         operands,
     };
-    let operand = |text: &str, merges| Operand {
-        partial: text.to_string(),
-        merges,
-    };
+    let operand = |text: &str, merges| Operand::new(text.to_string(), merges);
     assert_eq!(hands_in(&mut rig, 1), []);
     let left = Operand::two("(0 1)".to_string(), "(2 3)".to_string());
     assert_eq!(hands_in(&mut rig, 0), [merge(node(2, 0), left)]);

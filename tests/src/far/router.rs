@@ -86,14 +86,8 @@ impl Far {
         let (reading, writing) = (Arc::clone(link), Arc::clone(link));
         let router = Arc::clone(&self.router);
         router.links().insert(host.address, Arc::clone(link));
-        thread::spawn(move || {
-            system::be_prompt();
-            router.read(&reading);
-        });
-        thread::spawn(move || {
-            system::be_prompt();
-            write(&writing, &held);
-        });
+        start(move || router.read(&reading));
+        start(move || write(&writing, &held));
         Ok(host)
     }
 }
@@ -128,6 +122,14 @@ impl Router {
             }
         }
     }
+}
+
+/// On a thread that is not late.
+fn start(work: impl FnOnce() + Send + 'static) {
+    thread::spawn(|| {
+        system::be_prompt();
+        work();
+    });
 }
 
 /// Gives a host what is due to it.

@@ -1,5 +1,6 @@
 //! The three calls of Linux that nothing safe wraps here.
 
+use crate::answer::check;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -48,11 +49,4 @@ pub(super) fn be_prompt() {
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the parameters are read and live as long as the call.
     unsafe { libc::sched_setscheduler(0, policy, &raw const least) };
-}
-
-fn check(answer: libc::c_int) -> io::Result<()> {
-    match answer {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }
