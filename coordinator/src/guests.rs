@@ -106,16 +106,47 @@ pub(crate) fn crash(message: String) -> Failure {
 /// What came of each of some merges, by the node that it leads to.
 pub(crate) type Merged = Vec<(Node, Result<Bytes, Failure>)>;
 
+/// What the root's partial was finished to, before anyone asked.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) root: Bytes,
+    pub(crate) result: Bytes,
+}
+
 /// Merges partials in the order of the tree, some that have nothing to do with each
-/// other in one call; the driver is told what each came to.
-pub(crate) fn merge(app: &Arc<App>, job: JobId, merges: Vec<(Node, Merge)>) {
+/// other in one call; the driver is told what each came to. Where one leads to the
+/// `root`, and is alone, that is finished in the same call.
+pub(crate) fn merge(app: &Arc<App>, job: JobId, merges: Vec<(Node, Merge)>, root: Option<Node>) {
     let task_app = Arc::clone(app);
     app.tasks.spawn(async move {
         let app = task_app;
-        let merged = merged(&app, job, merges).await;
+        let mut finished = None;
+        if let [(node, merge)] = &merges[..]
+            && Some(*node) == root
+        {
+            finished = whole(&app, job, merge.clone()).await;
+        }
+        let merged = match &finished {
+            Some(Finished { root, .. }) => vec![(merges[0].0, Ok(root.clone()))],
+            None => merged(&app, job, merges).await,
+        };
+        let merged = Input::Merged {
+            job,
+            merged,
+            finished,
+        };
         // Without a driver nobody waits for it.
-        let _ = app.driver.send(Input::Merged { job, merged }).await;
+        let _ = app.driver.send(merged).await;
     });
+}
+
+/// `None` where some of it failed: what did, and whether it is tried again, shows when
+/// each is alone.
+async fn whole(app: &App, job: JobId, merge: Merge) -> Option<Finished> {
+    app.guests.load(app, job).await.ok()?;
+    let both = app.compute.call(job, Work::Whole(merge)).await.ok()?;
+    let [root, result] = outcomes(both, 2)?.try_into().ok()?;
+    Some(Finished { root, result })
 }
 
 async fn merged(app: &App, job: JobId, merges: Vec<(Node, Merge)>) -> Merged {
@@ -143,19 +174,25 @@ pub(crate) fn finish(app: &Arc<App>, job: JobId, partial: Bytes) {
     let task_app = Arc::clone(app);
     app.tasks.spawn(async move {
         let app = task_app;
-        let outcome = match call(&app, job, Work::Finish { partial }).await {
+        match call(&app, job, Work::Finish { partial }).await {
             Ok(bytes) if bytes.len() <= SMALL_RESULT => {
                 let _ = app.driver.send(Input::Result { job, bytes }).await;
-                return;
             }
-            Ok(result) => match store(&app, job, &result).await {
-                Some(outcome) => outcome,
-                None => return,
-            },
-            Err(failure) => Err(failure),
-        };
-        let _ = app.driver.send(Input::Finished { job, outcome }).await;
+            outcome => keep(&app, job, outcome).await,
+        }
     });
+}
+
+/// Stores the result of a `reduce` job; the driver is told, of a failure at once.
+pub(crate) async fn keep(app: &App, job: JobId, result: Result<Bytes, Failure>) {
+    let outcome = match result {
+        Ok(result) => match store(app, job, &result).await {
+            Some(outcome) => outcome,
+            None => return,
+        },
+        Err(failure) => Err(failure),
+    };
+    let _ = app.driver.send(Input::Finished { job, outcome }).await;
 }
 
 /// Stores a result, however long the disk takes to take it; `None` when the

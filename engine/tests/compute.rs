@@ -152,11 +152,15 @@ async fn calls_answer_open_merge_and_finish() {
     let chained = guests::merge(left, guests::merge(7, 8));
     let work = Work::Merge(many.clone());
     assert_eq!(number(&compute.call(JOB, work).await.unwrap()), chained);
-    let several = vec![merge(1, 2), many, merge(3, 4)];
+    let several = vec![merge(1, 2), many.clone(), merge(3, 4)];
     let several = compute.call(JOB, Work::Merges(several)).await.unwrap();
     let each = outcomes(several, 3).unwrap();
     let each: Vec<_> = each.iter().map(|one| number(one)).collect();
     assert_eq!(each, [guests::merge(1, 2), chained, guests::merge(3, 4)]);
+    let whole = Work::Whole(many);
+    let whole = outcomes(compute.call(JOB, whole).await.unwrap(), 2).unwrap();
+    // This guest's `finish` hands out what it is given.
+    assert_eq!([&whole[0], &whole[1]].map(|one| number(one)), [chained; 2]);
     let finish = Work::Finish {
         partial: Bytes::from_static(b"root"),
     };

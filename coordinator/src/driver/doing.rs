@@ -16,7 +16,7 @@ impl Driver {
             self.carry_out_one(now, output);
         }
         while let Some((job, merges)) = self.merges.next_call() {
-            guests::merge(&self.app, job, merges);
+            guests::merge(&self.app, job, merges, self.root(job));
         }
     }
 
@@ -45,7 +45,7 @@ impl Driver {
                 node,
                 operands,
             } => self.merges.add(job, node, Merge { operands }),
-            Output::Finish { job, partial } => guests::finish(&self.app, job, partial),
+            Output::Finish { job, partial } => self.finish(now, job, partial),
             Output::Append { job, partial, task } => self.output(job).append(partial, task),
             Output::Complete { job } => self.output(job).complete(),
             Output::Log { job, text } => self.log(job, &text),
@@ -66,7 +66,7 @@ impl Driver {
                 }
             }
             Output::Result { view, bytes } => self.came_to(view, bytes),
-            Output::Over { view } => self.over(view),
+            Output::Over { view } => self.over(now, view),
         }
     }
 

@@ -5,13 +5,13 @@ use super::{
     Accepted, Driver, PUBLISH_IDLE_US, PUBLISH_US, Prepared, Reply, Trouble, Waiting, unix_ms,
 };
 use crate::board::Entry;
-use crate::guests;
+use crate::guests::{self, Finished};
 use crate::inputs::Cutting;
 use crate::outputs::OutputFile;
 use axum::body::Bytes;
-use manyhands_coordinator_core::{Input as Event, Plan};
+use manyhands_coordinator_core::{Input as Event, Plan, SMALL_RESULT};
 use manyhands_protocol::api::JobView;
-use manyhands_protocol::{BlobHash, JobId};
+use manyhands_protocol::{BlobHash, JobId, Node, Tree};
 use manyhands_scheduler::Micros;
 use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
@@ -22,6 +22,10 @@ pub(super) struct Running {
     plan: Arc<Plan>,
     cutting: Option<Cutting>,
     output: Option<OutputFile>,
+    /// Of its tree.
+    root: Option<Node>,
+    /// What came with the merge to it.
+    finished: Option<Finished>,
 }
 
 impl Running {
@@ -77,11 +81,14 @@ impl Driver {
             self.app.segments.add(cutting);
         }
         self.app.board.insert(job, Arc::clone(&entry));
+        let tree = Tree::new(plan.header.tasks).expect("checked at the submission");
         let running = Running {
             entry: Arc::clone(&entry),
             plan,
             cutting,
             output,
+            root: tree.root(),
+            finished: None,
         };
         self.jobs.insert(job, running);
         entry
@@ -89,11 +96,11 @@ impl Driver {
 
     /// A blob is not to be had any more: the jobs that need it have no result, and
     /// workers would ask for it for ever.
-    pub(super) fn lost(&mut self, hash: BlobHash, why: &str) {
+    pub(super) fn lost(&mut self, now: Micros, hash: BlobHash, why: &str) {
         let needing = self.jobs.iter().filter(|(_, job)| job.needs(hash));
         for job in needing.map(|(job, _)| *job).collect::<Vec<_>>() {
             tracing::error!(%job, why, "this job is given up");
-            self.give_up(job, guests::crash(why.to_owned()));
+            self.fail(now, job, guests::crash(why.to_owned()));
         }
     }
 
@@ -104,14 +111,53 @@ impl Driver {
     }
 
     /// A job's end, which is recorded: shown, and what it needed is let go.
-    pub(super) fn over(&mut self, view: Arc<JobView>) {
+    pub(super) fn over(&mut self, now: Micros, view: Arc<JobView>) {
         let job = view.id;
         let entry = self.let_go(job);
         entry.publish(view);
         self.app.board.over(job);
         // A result that could not be written is no trouble any more.
         let event = self.trouble(Trouble::Result(job), None);
-        self.core.handle(self.now(), event);
+        self.core.handle(now, event);
+    }
+
+    /// Of the job's tree, while it runs.
+    pub(super) fn root(&self, job: JobId) -> Option<Node> {
+        self.jobs.get(&job)?.root
+    }
+
+    /// A result that came with the root's partial: the core will ask for it.
+    pub(super) fn keep_finished(&mut self, job: JobId, finished: Finished) {
+        if let Some(running) = self.jobs.get_mut(&job) {
+            running.finished = Some(finished);
+        }
+    }
+
+    /// Brings a `reduce` job's result about, of its root's partial.
+    pub(super) fn finish(&mut self, now: Micros, job: JobId, partial: Bytes) {
+        let kept = self.jobs.get_mut(&job).and_then(|job| job.finished.take());
+        match kept {
+            Some(Finished { root, result }) if root == partial => {
+                self.has_result(now, job, result);
+            }
+            _ => guests::finish(&self.app, job, partial),
+        }
+    }
+
+    fn has_result(&mut self, now: Micros, job: JobId, result: Bytes) {
+        if result.len() > SMALL_RESULT {
+            let app = Arc::clone(&self.app);
+            let keep = async move { guests::keep(&app, job, Ok(result)).await };
+            self.app.tasks.spawn(keep);
+            return;
+        }
+        let event = Event::Result {
+            job,
+            bytes: result,
+            told: self.is_told_early(job),
+        };
+        self.core.handle(now, event);
+        self.core.flush(now);
     }
 
     /// Whether nobody waits for the record of the job's end.

@@ -8,7 +8,7 @@ mod merges;
 
 use crate::app::App;
 use crate::board::Early;
-use crate::guests::Merged;
+use crate::guests::{Finished, Merged};
 use crate::inputs::Cutting;
 use crate::outputs::OutputFile;
 use axum::body::Bytes;
@@ -88,7 +88,12 @@ pub(crate) enum Input {
         reply: Reply<Option<Arc<JobView>>>,
     },
     /// A call of the compute child for merges ended.
-    Merged { job: JobId, merged: Merged },
+    Merged {
+        job: JobId,
+        merged: Merged,
+        /// Where that is the job's last one: its result, of which nobody was asked.
+        finished: Option<Finished>,
+    },
     /// A blob that a worker has asked for is not to be had any more, and why.
     Lost { hash: BlobHash, why: String },
     /// The result is stored, or never will be.
@@ -231,9 +236,12 @@ impl Driver {
 
     /// A job that can have no result: it fails.
     pub(crate) fn give_up(&mut self, job: JobId, failure: Failure) {
+        self.fail(self.now(), job, failure);
+    }
+
+    fn fail(&mut self, now: Micros, job: JobId, failure: Failure) {
         let outcome = Err(failure);
-        self.core
-            .handle(self.now(), Event::Finished { job, outcome });
+        self.core.handle(now, Event::Finished { job, outcome });
     }
 
     fn now(&self) -> Micros {
@@ -332,8 +340,15 @@ impl Driver {
                 request: self.wait(Waiting::Cancelled(reply)),
                 job,
             },
-            Input::Merged { job, merged } => {
+            Input::Merged {
+                job,
+                merged,
+                finished,
+            } => {
                 self.merges.call_ended();
+                if let Some(finished) = finished {
+                    self.keep_finished(job, finished);
+                }
                 for (node, outcome) in merged {
                     let event = Event::Merged { job, node, outcome };
                     self.core.handle(now, event);
@@ -349,7 +364,7 @@ impl Driver {
             Input::Synced { job, task, len } => Event::Synced { job, task, len },
             Input::Committed { group } => Event::Committed { group },
             Input::Trouble { source, why } => self.trouble(source, why),
-            Input::Lost { hash, why } => return self.lost(hash, &why),
+            Input::Lost { hash, why } => return self.lost(now, hash, &why),
             Input::Log { job, text } => return self.log(job, &text),
             // Nobody waits for this any more who has left.
             Input::Holds { from, lease, reply } => {

@@ -201,6 +201,7 @@ impl Jobs {
                 let merges = each.iter().map(|lengths| merge(lengths, &mut bulk));
                 Task::Merges(merges.collect())
             }
+            WorkHeader::Whole(lengths) => Task::Whole(merge(&lengths, &mut bulk)),
             WorkHeader::Finish => Task::Finish { partial: bulk },
         };
         Piece { ticket, job, task }

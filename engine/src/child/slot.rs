@@ -46,6 +46,7 @@ pub(super) enum Task {
     },
     Merge(Merge),
     Merges(Vec<Merge>),
+    Whole(Merge),
     Finish {
         partial: Bytes,
     },
@@ -225,10 +226,16 @@ impl Worker<'_> {
                 }
                 done(&joined);
             }
-            Task::Finish { partial } => {
-                let mut guest = self.opened(program)?;
-                done(self.guarded(|| guest.finish(partial))?);
+            Task::Whole(merge) => {
+                let (mut joined, mut root) = (Vec::new(), Bytes::new());
+                self.merge(program, merge, |outcome| {
+                    add_outcome(&mut joined, outcome);
+                    root = Bytes::copy_from_slice(outcome);
+                })?;
+                self.finish(program, &root, |result| add_outcome(&mut joined, result))?;
+                done(&joined);
             }
+            Task::Finish { partial } => self.finish(program, partial, done)?,
         }
         Ok(())
     }
@@ -270,6 +277,18 @@ impl Worker<'_> {
             use_outcome(outcome);
             Ok::<_, Stop>(Bytes::new())
         })?;
+        Ok(())
+    }
+
+    /// Finishes the root's partial, in an instance of its own.
+    fn finish(
+        &self,
+        program: &Program,
+        root: &[u8],
+        use_result: impl FnOnce(&[u8]),
+    ) -> Result<(), Stop> {
+        let mut guest = self.opened(program)?;
+        use_result(self.guarded(|| guest.finish(root))?);
         Ok(())
     }
 

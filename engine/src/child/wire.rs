@@ -109,22 +109,25 @@ pub(crate) enum WorkHeader {
     Merge(MergeLengths),
     /// Bulk: the same of one after the other.
     Merges(Vec<MergeLengths>),
+    /// Bulk: all partials of a job, in order.
+    Whole(MergeLengths),
     /// Bulk: the root's partial.
     Finish,
 }
 
-/// Appends what a merge came to: its length in little-endian order, and its bytes.
+/// Appends one of the things that some work came to: its length in little-endian order, and its bytes.
 pub(crate) fn add_outcome(joined: &mut Vec<u8>, outcome: &[u8]) {
     joined.extend_from_slice(&(outcome.len() as u64).to_le_bytes());
     joined.extend_from_slice(outcome);
 }
 
-/// What each of so many [`Work::Merges`](crate::compute::Work::Merges) came to, in their
-/// order; `None` where these are not the bytes of such work.
+/// The so many things that [`Work::Merges`](crate::compute::Work::Merges) or
+/// [`Work::Whole`](crate::compute::Work::Whole) came to, in their order; `None` where these
+/// are not the bytes of such work.
 #[must_use]
-pub fn outcomes(mut joined: Bytes, merges: usize) -> Option<Vec<Bytes>> {
-    let mut outcomes = Vec::with_capacity(merges);
-    for _ in 0..merges {
+pub fn outcomes(mut joined: Bytes, count: usize) -> Option<Vec<Bytes>> {
+    let mut outcomes = Vec::with_capacity(count);
+    for _ in 0..count {
         let (len, _) = joined.split_first_chunk()?;
         let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
         joined = joined.split_off(size_of::<u64>());

@@ -507,6 +507,10 @@ fn header(work: Work) -> (WorkHeader, Vec<Bytes>) {
             let merges = merges.into_iter().map(|merge| lengths(merge, &mut bulk));
             (WorkHeader::Merges(merges.collect()), bulk)
         }
+        Work::Whole(merge) => {
+            let mut bulk = Vec::new();
+            (WorkHeader::Whole(lengths(merge, &mut bulk)), bulk)
+        }
         Work::Finish { partial } => (WorkHeader::Finish, vec![partial]),
     }
 }

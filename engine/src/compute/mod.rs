@@ -72,6 +72,9 @@ pub enum Work {
     /// Several that have nothing to do with each other, one after another: what
     /// [`outcomes`] takes apart. It fails when one of them does.
     Merges(Vec<Merge>),
+    /// All partials of a job, merged to the root's, and that finished: what [`outcomes`]
+    /// takes apart into both (`reduce` only).
+    Whole(Merge),
     /// What the user sees (`reduce` only).
     Finish {
         /// The root's partial; empty for a job without tasks.
