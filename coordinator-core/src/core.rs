@@ -12,7 +12,7 @@ use crate::merging::Merging;
 use crate::outputs::Output;
 use crate::workers::{Worker, Workers};
 use bytes::Bytes;
-use manyhands_protocol::api::{JobView, Status, WorkerPage, WorkerView};
+use manyhands_protocol::api::{JobView, WorkerPage, WorkerView};
 use manyhands_protocol::message::ToWorker;
 use manyhands_protocol::{JobId, LeaseId, Node, WorkerId};
 use manyhands_scheduler::{Action, Event, JobSpec, Micros, Quarantine, Scheduler};
@@ -305,17 +305,16 @@ impl Core {
         })
     }
 
-    /// The figures of the page; the version is the driver's.
+    /// How many workers are connected, and the slots they have together.
     #[must_use]
-    pub fn status(&self) -> Status {
-        let (workers, slots) = self.scheduler.crew();
-        Status {
-            version: String::new(),
-            workers,
-            slots,
-            running: self.jobs.len() as u64,
-            trouble: self.trouble.clone(),
-        }
+    pub fn crew(&self) -> (u64, u64) {
+        self.scheduler.crew()
+    }
+
+    /// Why nothing is handed out at present.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Whether the worker on a connection may still answer a lease.

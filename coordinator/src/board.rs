@@ -169,32 +169,26 @@ impl Entry {
     }
 }
 
-/// All jobs that run, and some that ran lately; and the figures of the page.
-#[derive(Debug)]
+/// All jobs that run, and some that ran lately; and the figures of the page. Who is
+/// shown or told that a job is over finds it counted, and who finds it counted, it over.
+#[derive(Debug, Default)]
 pub(crate) struct Board {
     jobs: RwLock<Jobs>,
-    status: RwLock<Status>,
+    standing: RwLock<Standing>,
 }
 
-impl Default for Board {
-    fn default() -> Self {
-        let status = Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            workers: 0,
-            slots: 0,
-            running: 0,
-            trouble: None,
-        };
-        Self {
-            jobs: RwLock::default(),
-            status: RwLock::new(status),
-        }
-    }
+/// How the coordinator stands, beside its jobs: see [`Status`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) workers: u64,
+    pub(crate) slots: u64,
+    pub(crate) trouble: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct Jobs {
     entries: BTreeMap<JobId, Arc<Entry>>,
+    /// Those of them that are over, the first that was so first.
     over: VecDeque<JobId>,
 }
 
@@ -205,8 +199,10 @@ impl Board {
     }
 
     /// The job is over: it stays until others have taken its place.
-    pub(crate) fn over(&self, job: JobId) {
+    pub(crate) fn over(&self, view: Arc<JobView>) {
         let mut jobs = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
+        let job = view.id;
+        jobs.entries[&job].publish(view);
         jobs.over.push_back(job);
         if jobs.over.len() > KEPT_OVER {
             let oldest = jobs.over.pop_front().expect("more than none");
@@ -220,20 +216,63 @@ impl Board {
         jobs.entries.remove(&job);
     }
 
-    /// Shows how the coordinator stands now; its version stays.
-    pub(crate) fn show(&self, now: Status) {
-        let mut status = self.status.write().unwrap_or_else(PoisonError::into_inner);
-        let version = std::mem::take(&mut status.version);
-        *status = Status { version, ..now };
+    /// Shows how the coordinator stands now.
+    pub(crate) fn show(&self, now: Standing) {
+        let standing = self.standing.write();
+        *standing.unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     pub(crate) fn status(&self) -> Status {
-        let status = self.status.read().unwrap_or_else(PoisonError::into_inner);
-        status.clone()
+        let standing = self.standing.read();
+        let standing = standing.unwrap_or_else(PoisonError::into_inner).clone();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            workers: standing.workers,
+            slots: standing.slots,
+            running: self.running(),
+            trouble: standing.trouble,
+        }
+    }
+
+    /// Jobs of which nobody was told that they are over.
+    pub(crate) fn running(&self) -> u64 {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        (jobs.entries.len() - jobs.over.len()) as u64
     }
 
     pub(crate) fn get(&self, job: JobId) -> Option<Arc<Entry>> {
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
         jobs.entries.get(&job).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manyhands_protocol::MergeMode;
+    use manyhands_protocol::api::JobState;
+
+    fn job(id: u64) -> JobView {
+        JobView::submitted(JobId(id), "pi", MergeMode::Reduce, 1)
+    }
+
+    #[test]
+    fn a_job_runs_until_it_is_shown_to_be_over() {
+        let board = Board::default();
+        for id in 1..=2 * KEPT_OVER as u64 {
+            let view = Arc::new(job(id));
+            board.insert(view.id, Entry::new(view, None));
+        }
+        board.remove(JobId(1));
+        for id in 2..=2 * KEPT_OVER as u64 {
+            assert_eq!(board.status().running, 2 * KEPT_OVER as u64 - id + 1);
+            let entry = board.get(JobId(id)).expect("it runs");
+            let state = JobState::Cancelled;
+            board.over(Arc::new(JobView { state, ..job(id) }));
+            assert!(entry.view().state.is_over());
+        }
+        assert_eq!(board.running(), 0);
+        let kept = board.jobs.read().unwrap().entries.len();
+        assert_eq!(kept, KEPT_OVER);
     }
 }

@@ -304,14 +304,14 @@ fn a_small_result_may_be_had_before_it_is_recorded_and_is_the_same_after_a_crash
 fn while_nothing_can_be_kept_nothing_is_handed_out() {
     let mut rig = Rig::new();
     rig.submit(job(1, 1000, MergeMode::Concat));
-    let full = || Some("no space".to_owned());
-    rig.handle(Input::Trouble(full()));
+    let full = "no space";
+    rig.handle(Input::Trouble(Some(full.to_owned())));
     let worker = rig.worker();
     assert!(rig.grants(worker).is_empty());
-    assert_eq!(rig.core.status().trouble, full());
+    assert_eq!(rig.core.trouble(), Some(full));
     rig.handle(Input::Trouble(None));
     assert!(!rig.grants(worker).is_empty());
-    assert_eq!(rig.core.status().trouble, None);
+    assert_eq!(rig.core.trouble(), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::{
     Accepted, Driver, PUBLISH_IDLE_US, PUBLISH_US, Prepared, Reply, Trouble, Waiting, unix_ms,
 };
-use crate::board::Entry;
+use crate::board::{Entry, Standing};
 use crate::guests::{self, Finished};
 use crate::inputs::Cutting;
 use crate::outputs::OutputFile;
@@ -113,9 +113,8 @@ impl Driver {
     /// A job's end, which is recorded: shown, and what it needed is let go.
     pub(super) fn over(&mut self, now: Micros, view: Arc<JobView>) {
         let job = view.id;
-        let entry = self.let_go(job);
-        entry.publish(view);
-        self.app.board.over(job);
+        self.let_go(job);
+        self.app.board.over(view);
         // A result that could not be written is no trouble any more.
         let event = self.trouble(Trouble::Result(job), None);
         self.core.handle(now, event);
@@ -173,7 +172,7 @@ impl Driver {
         }
     }
 
-    fn let_go(&mut self, job: JobId) -> Arc<Entry> {
+    fn let_go(&mut self, job: JobId) {
         let running = self.jobs.remove(&job).expect("a job ends once");
         self.merges.forget(job);
         if let Some(cutting) = &running.cutting {
@@ -189,7 +188,6 @@ impl Driver {
         }
         self.app.guests.forget(job);
         self.app.compute.unload(job);
-        running.entry
     }
 
     /// Where a `concat` job's result goes.
@@ -235,13 +233,8 @@ impl Driver {
 
     /// Brings status and metrics up to date.
     pub(super) fn count(&mut self) {
-        let (status, metrics) = (self.core.status(), &self.app.metrics);
-        let gauges = [
-            (&metrics.workers, status.workers),
-            (&metrics.slots, status.slots),
-            (&metrics.jobs, status.running),
-        ];
-        for (gauge, value) in gauges {
+        let ((workers, slots), metrics) = (self.core.crew(), &self.app.metrics);
+        for (gauge, value) in [(&metrics.workers, workers), (&metrics.slots, slots)] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
         let (now, before) = (self.core.counts(), self.counted);
@@ -267,6 +260,11 @@ impl Driver {
         );
         add(&metrics.refused, now.refused, before.refused);
         self.counted = now;
-        self.app.board.show(status);
+        let trouble = self.core.trouble().map(str::to_owned);
+        self.app.board.show(Standing {
+            workers,
+            slots,
+            trouble,
+        });
     }
 }

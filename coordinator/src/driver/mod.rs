@@ -392,7 +392,9 @@ impl Driver {
             Question::Worker { worker, reply } => {
                 drop(reply.send(self.core.worker_view(now, worker)));
             }
-            Question::Trouble { reply } => drop(reply.send(self.core.status().trouble)),
+            Question::Trouble { reply } => {
+                drop(reply.send(self.core.trouble().map(str::to_owned)));
+            }
         }
     }
 

@@ -54,6 +54,8 @@ fn token(body: &[u8]) -> Option<SessionToken> {
 
 /// For Prometheus.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let running = i64::try_from(app.board.running()).unwrap_or(i64::MAX);
+    app.metrics.jobs.set(running);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
 }
