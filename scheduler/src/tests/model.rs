@@ -343,7 +343,8 @@ impl Model {
     }
 
     /// All others go on saying that they live and do nothing more; one honest
-    /// worker must be enough.
+    /// worker must be enough, though each further copy of what they hold is waited for
+    /// twice as long.
     pub(super) fn finish(&mut self) {
         self.hold(false);
         self.next += 1;
@@ -355,6 +356,7 @@ impl Model {
             capacity,
             held: Vec::new(),
         });
+        let mut idle_us = 0;
         for _ in 0..20_000 {
             if self.jobs.keys().all(|job| self.over.contains(job)) {
                 return;
@@ -366,12 +368,14 @@ impl Model {
             }
             match self.peers[&honest].leases.front().copied() {
                 Some(granted) => {
+                    idle_us = 0;
                     self.rig.pass(1000);
                     self.answer(granted, 0, false);
                 }
                 None => {
                     let due = self.rig.scheduler.next_deadline().expect("work is left");
-                    self.rig.now = self.rig.now.max(due);
+                    self.rig.now = (self.rig.now + idle_us).max(due);
+                    idle_us = (2 * idle_us).clamp(1000, 10_000_000);
                     self.handle(Event::Tick);
                 }
             }
