@@ -9,7 +9,7 @@ use manyhands_protocol::{Node, Tree};
 const LONGEST_US: f64 = 150_000.0;
 /// … and is not cut below this to please idle slots: a fresh instance and a
 /// merge have to be worth it.
-const SHORTEST_US: f64 = 500.0;
+const SHORTEST_US: f64 = 300.0;
 /// A piece takes at least so many times what it takes to merge it with the next.
 const MERGES: f64 = 16.0;
 /// Pieces a slot while nothing was measured.
@@ -124,7 +124,7 @@ mod tests {
     fn size_follows_time_and_shrinks_at_the_end() {
         assert_eq!(load(10, 1 << 20, 1e9).tasks(), 15_000, "150 ms");
         assert_eq!(load(10, 1 << 20, 80_000.0).tasks(), 1_000, "an eighth");
-        assert_eq!(load(10, 1 << 20, 100.0).tasks(), 50, "no less than 0.5 ms");
+        assert_eq!(load(10, 1 << 20, 100.0).tasks(), 30, "no less than 0.3 ms");
         assert_eq!(load(10_000_000, 64, 1e9).tasks(), 1);
         let unknown = Load {
             speed: Speed::default(),

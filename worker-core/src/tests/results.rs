@@ -75,9 +75,10 @@ fn a_short_block_is_not_cut() {
     let (short, _) = world.coordinator.tree.halves(short).unwrap();
     let (short, _) = world.coordinator.tree.halves(short).unwrap();
     let (short, _) = world.coordinator.tree.halves(short).unwrap();
+    let (short, _) = world.coordinator.tree.halves(short).unwrap();
     world.coordinator.grant(short);
     world.run_dry();
-    assert_eq!(world.runs.len() - before, 1, "32 tasks of 10 µs");
+    assert_eq!(world.runs.len() - before, 1, "16 tasks of 10 µs");
 }
 
 #[test]
