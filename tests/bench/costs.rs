@@ -6,6 +6,7 @@ use crate::plan::Plan;
 use crate::table::{Row, Table, Unit, median, quantile};
 use crate::threads;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use manyhands_engine::admit::admit;
 use manyhands_engine::compute::{Compute, Config, Event, Events, JobSpec, Merge, Work};
 use manyhands_protocol::limits::DEFAULT_MEMORY;
@@ -36,13 +37,17 @@ const LOST: Duration = Duration::from_secs(60);
 struct Costs {
     pieces: Vec<f64>,
     merges: Vec<f64>,
+    /// While another call is under way all the time.
+    pairs: Vec<f64>,
     more: f64,
 }
 
 pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
-        rounds.push(measure(plan.work(5000, 50)).await);
+        let times = plan.work(5000, 50);
+        // As the driver is: on a thread that tasks share.
+        rounds.push(tokio::spawn(measure(times)).await.expect("it measures"));
     }
     let busy = "while all other slots are at work";
     trips(table, "a piece of one cheap task", busy, &rounds, |costs| {
@@ -50,6 +55,10 @@ pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     });
     let idle = "in a child that has nothing else to do";
     trips(table, "a merge", idle, &rounds, |costs| &costs.merges);
+    let pair = "while another call is under way";
+    trips(table, "one of two merges", pair, &rounds, |costs| {
+        &costs.pairs
+    });
     let more: Vec<f64> = rounds.iter().map(|costs| costs.more).collect();
     let what = "each further merge in the same call";
     let note = format!("partials of a few bytes, {MORE} further merges");
@@ -108,10 +117,20 @@ async fn measure(times: usize) -> Costs {
         operands.extend((2..2 + MORE).map(|further| Operand::new(partial(at + further), 1)));
         longer.push(child.merge(operands).await);
     }
+    let mut pairs = Vec::new();
+    let calls = (0..WARM_UP + times).map(|at| {
+        let partial = |at: usize| partials[at % partials.len()].clone();
+        child.merge(Operand::two(partial(at), partial(at + 1)))
+    });
+    let mut calls = futures_util::stream::iter(calls).buffer_unordered(2);
+    while let Some(took) = calls.next().await {
+        pairs.push(took);
+    }
     let more = (median(&longer[WARM_UP..]) - median(&merges[WARM_UP..])) / MORE as f64;
     Costs {
         pieces: pieces.split_off(WARM_UP),
         merges: merges.split_off(WARM_UP),
+        pairs: pairs.split_off(WARM_UP),
         more,
     }
 }

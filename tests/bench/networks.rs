@@ -8,7 +8,7 @@ use manyhands_sim::{Fleet, Measured, measure};
 
 pub(crate) async fn run(plan: &Plan, table: &mut Table) {
     for round_trip_ms in [1, 50, 300] {
-        let seeds = plan.work(10, 1);
+        let seeds = plan.work(30, 1);
         let runs = tokio::task::spawn_blocking(move || {
             let fleet = Fleet::behind(round_trip_ms);
             let one = |seed| measure(fleet, seed).unwrap_or_else(|fault| panic!("{fault}"));
@@ -28,12 +28,17 @@ fn rows(round_trip_ms: u64, runs: &[Measured], table: &mut Table) {
     let row = Row::of("networks", what, Unit::Ratio, &used);
     table.add(row.at_least(0.95).note(note));
     let end = each(&Measured::end_by_ideal);
-    let (took, ideal) = (
-        median(&each(&|run| run.end_us as f64 / 1e3)),
-        median(&each(&|run| run.ideal_us as f64 / 1e3)),
+    let ms = |of: fn(&Measured) -> u64| median(&each(&|run| of(run) as f64 / 1e3));
+    let (took, ideal, climb) = (
+        ms(|run| run.end_us),
+        ms(|run| run.ideal_us),
+        ms(|run| run.climb_us),
     );
     let what = format!("round trip {round_trip_ms} ms: the job's end against the ideal");
     let row = Row::of("networks", what, Unit::Ratio, &end);
-    let note = format!("{took:.1} ms, the ideal {ideal:.1} ms");
+    let note = format!(
+        "{took:.2} ms, the ideal {ideal:.2} ms, of which {climb:.2} ms are the merges above the \
+         last block"
+    );
     table.add(row.at_most(1.2).note(note));
 }

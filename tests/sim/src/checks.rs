@@ -115,7 +115,7 @@ impl World {
         if self.setup.fleet.is_some()
             && let Some(tree) = self.tree_of(job)
         {
-            self.yardstick.used(&tree.range(node), noted.busy_us);
+            self.yardstick.used(tree, node, noted.busy_us);
         }
         if noted.worth_keeping
             && let Some(tree) = self.tree_of(job)

@@ -70,6 +70,8 @@ pub(crate) struct Coordinator {
     pub(crate) epoch: u64,
     pub(crate) start: u64,
     connections: BTreeMap<LinkId, Connection>,
+    /// When no merge is under way any more.
+    pub(crate) merging_until: u64,
     pub(crate) committing: Option<Group>,
     pub(crate) commit_failed: bool,
     pub(crate) troubles: BTreeMap<Source, String>,

@@ -15,8 +15,12 @@
 //! the last partial. In that moment so many tasks are computed on no machine
 //! that is there (of running pieces, the part of their time that is to come). The
 //! ideal divides them among all machines by their true speeds, without a rest,
-//! though no machine can be quicker than one task is; and adds one round trip,
-//! for whoever has nothing must be told of something, and must tell.
+//! though no machine can be quicker than one task is; adds one round trip,
+//! for whoever has nothing must be told of something, and must tell; and adds the
+//! merges from the partial that came last up to the root. No order of blocks saves
+//! them: the tree is the job's, and each needs the one below it. They count as what
+//! they take a compute child that is at it already ([`MERGE_MORE_US`]); the way to it
+//! and back, and whatever else is left to merge then, do not count.
 //!
 //! What `finish` and the disk take is theirs: neither depends on how blocks are
 //! handed out.
@@ -27,6 +31,7 @@ use crate::rng::Rng;
 use crate::worker::Machine;
 use crate::world::{Event, PeerId, World};
 use manyhands_protocol::message::{EngineKind, MergeMode};
+use manyhands_protocol::{Node, Tree};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -37,11 +42,12 @@ const BEGIN_US: u64 = 10 * SECOND;
 
 /// What a piece costs its slot beside its tasks, and a merge in a worker: the way to the
 /// compute child and back. This and what follows is as `cargo xtask bench costs` has it.
-pub(crate) const PIECE_US: u64 = 21;
+pub(crate) const PIECE_US: u64 = 18;
 
 /// The least and the most that a merge takes the coordinator, there and back to a
-/// compute child that sleeps.
-pub(crate) const MERGE_US: (u64, u64) = (50, 100);
+/// compute child that sleeps, and to one that has another call under way.
+pub(crate) const MERGE_US: (u64, u64) = (60, 90);
+pub(crate) const MERGE_AWAKE_US: (u64, u64) = (28, 83);
 
 /// The same for each further merge in the same call.
 pub(crate) const MERGE_MORE_US: (u64, u64) = (4, 8);
@@ -134,8 +140,10 @@ pub struct Measured {
     pub busy: f64,
     /// The job's end, in microseconds.
     pub end_us: u64,
-    /// What it would have taken at best, a round trip included.
+    /// What it would have taken at best, with a round trip and [`Self::climb_us`].
     pub ideal_us: u64,
+    /// The merges from the last partial up to the root, one after the other.
+    pub climb_us: u64,
     /// Machines that vanished.
     pub vanished: u64,
     /// Partials that were of no use any more.
@@ -169,6 +177,15 @@ pub fn at_best(left: f64, speed: f64, fastest: f64) -> f64 {
     (left.max(0.0) / speed).max(1.0 / fastest)
 }
 
+/// How many merges it takes to come from a node to the root.
+fn merges_above(tree: Tree, node: Node) -> u64 {
+    let above = std::iter::successors(Some(node), |node| node.parent());
+    let siblings = above.map(Node::sibling);
+    let root = tree.root().map_or(0, Node::level);
+    let within = siblings.take_while(|sibling| sibling.level() < root);
+    within.filter(|sibling| tree.has(*sibling)).count() as u64
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Presence {
     since: u64,
@@ -184,6 +201,8 @@ pub(crate) struct Yardstick {
     began: Option<u64>,
     result: Option<u64>,
     idle: Option<(u64, f64)>,
+    /// The partial that came last.
+    last: Option<(Tree, Node)>,
     used_us: u64,
     busy_us: u64,
     /// Computed on a machine and not part of the result yet: by first task, the
@@ -224,8 +243,11 @@ impl Yardstick {
         self.computed.insert((tasks.start, on), tasks.end);
     }
 
-    pub(crate) fn used(&mut self, tasks: &Range<u64>, busy_us: u64) {
+    /// The partial of a node has become part of the result.
+    pub(crate) fn used(&mut self, tree: Tree, node: Node, busy_us: u64) {
         self.used_us += busy_us;
+        self.last = Some((tree, node));
+        let tasks = tree.range(node);
         let (mut start, mut end) = (tasks.start, tasks.end);
         if let Some((before, until)) = self.done.range(..=start).next_back()
             && *until >= start
@@ -332,6 +354,8 @@ impl World {
         let available = yard.available_us(began, result) as f64;
         // Where nobody was ever idle, all ended in the same moment.
         let (idle, ideal) = yard.idle.unwrap_or((result, 1.0));
+        let climb = yard.last.map_or(0, |(tree, node)| merges_above(tree, node));
+        let climb_us = climb * (MERGE_MORE_US.0 + MERGE_MORE_US.1) / 2;
         let gone = yard.machines.values().filter(|at| at.until.is_some());
         let core = self.coordinator.core.as_ref()?;
         Some(Measured {
@@ -339,7 +363,8 @@ impl World {
             used: yard.used_us as f64 / available,
             busy: yard.busy_us as f64 / available,
             end_us: result - idle,
-            ideal_us: ideal as u64,
+            ideal_us: ideal as u64 + climb_us,
+            climb_us,
             vanished: gone.count() as u64,
             duplicates: core.counts().duplicates,
         })

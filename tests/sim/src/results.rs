@@ -5,7 +5,7 @@ use crate::author::author_of;
 use crate::coordinator::Source;
 use crate::disk::Lie;
 use crate::driving::RETRY_US;
-use crate::fleet::{MERGE_MORE_US, MERGE_US};
+use crate::fleet::{MERGE_AWAKE_US, MERGE_MORE_US, MERGE_US};
 use crate::world::{Event, World};
 use bytes::Bytes;
 use manyhands_coordinator_core::{Input, SMALL_RESULT};
@@ -43,6 +43,7 @@ pub(crate) enum Step {
 impl World {
     pub(crate) fn merge(&mut self, job: JobId, node: Node, operands: Vec<Operand<Bytes>>) {
         let (least, most) = match self.setup.fleet {
+            Some(_) if self.coordinator.merging_until > self.now => MERGE_AWAKE_US,
             Some(_) => MERGE_US,
             None => (20, 400),
         };
@@ -68,6 +69,8 @@ impl World {
                 break;
             }
         }
+        let until = &mut self.coordinator.merging_until;
+        *until = (self.now + takes).max(*until);
         let epoch = self.coordinator.epoch;
         let merged = Event::Merged {
             epoch,
