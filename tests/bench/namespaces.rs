@@ -33,6 +33,9 @@ const TASK: Duration = Duration::from_micros(50);
 /// What changes state needs, where others could reach the coordinator.
 const KEY: &str = "of a coordinator that nobody can reach";
 
+/// How often its author looks at the job.
+const LOOKS: Duration = Duration::from_millis(100);
+
 /// Of all machines, the part that vanishes each minute.
 const VANISHING: f64 = 0.05;
 
@@ -190,7 +193,7 @@ async fn work(
     let mut submission = coordinator.submission(wasm, json!({})).await;
     submission.key = Some("waited for".to_owned());
     let submitted = coordinator.client.submit(&submission).await;
-    submitted.expect("the job is accepted");
+    let job = submitted.expect("the job is accepted").id;
     let began = diary.now();
     let vanishing = async {
         let mut random = Random::new(seed);
@@ -217,10 +220,20 @@ async fn work(
         let view = coordinator.wait(&submission).await;
         (view, diary.now())
     };
+    // As the command line does: whoever has not looked for a minute finds nothing of the
+    // way to the result in any processor's cache, which takes milliseconds.
+    let looking_on = async {
+        loop {
+            tokio::time::sleep(LOOKS).await;
+            let looked = coordinator.client.job(job).await;
+            looked.expect("the job is there");
+        }
+    };
     // The moment is taken before the hosts of those that vanished are taken down.
     let (view, ended) = tokio::select! {
         over = over => over,
         () = vanishing => unreachable!("it goes on"),
+        () = looking_on => unreachable!("it goes on"),
     };
     let job = Job {
         tasks,
