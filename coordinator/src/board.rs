@@ -170,7 +170,8 @@ impl Entry {
 }
 
 /// All jobs that run, and some that ran lately; and the figures of the page. Who is
-/// shown or told that a job is over finds it counted, and who finds it counted, it over.
+/// shown that a job is over finds it counted, and who finds it counted, it over. (One who is
+/// told of a small result before its record is ahead of both.)
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     jobs: RwLock<Jobs>,

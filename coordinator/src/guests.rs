@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::blobs::BlobError;
 use crate::driver::{Input, Trouble};
 use axum::body::Bytes;
-use manyhands_coordinator_core::{Plan, SMALL_RESULT};
+use manyhands_coordinator_core::Plan;
 use manyhands_engine::compute::{Event, Events, JobSpec, Merge, Work, outcomes};
 use manyhands_protocol::api::BlobView;
 use manyhands_protocol::message::JobHeader;
@@ -168,31 +168,31 @@ async fn merged(app: &App, job: JobId, merges: Vec<(Node, Merge)>) -> Merged {
     merged
 }
 
-/// Finishes a `reduce` job and stores its result, unless that is small; the
-/// driver is told.
+/// Finishes a `reduce` job; the driver is told of its result.
 pub(crate) fn finish(app: &Arc<App>, job: JobId, partial: Bytes) {
     let task_app = Arc::clone(app);
     app.tasks.spawn(async move {
         let app = task_app;
-        match call(&app, job, Work::Finish { partial }).await {
-            Ok(bytes) if bytes.len() <= SMALL_RESULT => {
-                let _ = app.driver.send(Input::Result { job, bytes }).await;
-            }
-            outcome => keep(&app, job, outcome).await,
-        }
+        let told = match call(&app, job, Work::Finish { partial }).await {
+            Ok(bytes) => Input::Result { job, bytes },
+            Err(failure) => Input::Finished {
+                job,
+                outcome: Err(failure),
+            },
+        };
+        let _ = app.driver.send(told).await;
     });
 }
 
-/// Stores the result of a `reduce` job; the driver is told, of a failure at once.
-pub(crate) async fn keep(app: &App, job: JobId, result: Result<Bytes, Failure>) {
-    let outcome = match result {
-        Ok(result) => match store(app, job, &result).await {
-            Some(outcome) => outcome,
-            None => return,
-        },
-        Err(failure) => Err(failure),
-    };
-    let _ = app.driver.send(Input::Finished { job, outcome }).await;
+/// Stores the result of a `reduce` job; the driver is told.
+pub(crate) fn keep(app: &Arc<App>, job: JobId, result: Bytes) {
+    let task_app = Arc::clone(app);
+    app.tasks.spawn(async move {
+        let app = task_app;
+        if let Some(outcome) = store(&app, job, &result).await {
+            let _ = app.driver.send(Input::Finished { job, outcome }).await;
+        }
+    });
 }
 
 /// Stores a result, however long the disk takes to take it; `None` when the

@@ -22,9 +22,7 @@ pub(super) struct Running {
     plan: Arc<Plan>,
     cutting: Option<Cutting>,
     output: Option<OutputFile>,
-    /// Of its tree.
-    root: Option<Node>,
-    /// What came with the merge to it.
+    /// What came with the merge to the root.
     finished: Option<Finished>,
 }
 
@@ -81,13 +79,11 @@ impl Driver {
             self.app.segments.add(cutting);
         }
         self.app.board.insert(job, Arc::clone(&entry));
-        let tree = Tree::new(plan.header.tasks).expect("checked at the submission");
         let running = Running {
             entry: Arc::clone(&entry),
             plan,
             cutting,
             output,
-            root: tree.root(),
             finished: None,
         };
         self.jobs.insert(job, running);
@@ -122,7 +118,8 @@ impl Driver {
 
     /// Of the job's tree, while it runs.
     pub(super) fn root(&self, job: JobId) -> Option<Node> {
-        self.jobs.get(&job)?.root
+        let running = self.jobs.get(&job)?;
+        Tree::new(running.plan.header.tasks)?.root()
     }
 
     /// A result that came with the root's partial: the core will ask for it.
@@ -138,29 +135,23 @@ impl Driver {
         match kept {
             Some(Finished { root, result }) if root == partial => {
                 self.has_result(now, job, result);
+                self.core.flush(now);
             }
             _ => guests::finish(&self.app, job, partial),
         }
     }
 
-    fn has_result(&mut self, now: Micros, job: JobId, result: Bytes) {
-        if result.len() > SMALL_RESULT {
-            let app = Arc::clone(&self.app);
-            let keep = async move { guests::keep(&app, job, Ok(result)).await };
-            self.app.tasks.spawn(keep);
-            return;
+    /// A `reduce` job has a result: stored first, unless it is small.
+    pub(super) fn has_result(&mut self, now: Micros, job: JobId, bytes: Bytes) {
+        if bytes.len() > SMALL_RESULT {
+            return guests::keep(&self.app, job, bytes);
         }
-        let event = Event::Result {
-            job,
-            bytes: result,
-            told: self.is_told_early(job),
-        };
-        self.core.handle(now, event);
-        self.core.flush(now);
+        let told = self.is_told_early(job);
+        self.core.handle(now, Event::Result { job, bytes, told });
     }
 
     /// Whether nobody waits for the record of the job's end.
-    pub(super) fn is_told_early(&self, job: JobId) -> bool {
+    fn is_told_early(&self, job: JobId) -> bool {
         let running = self.jobs.get(&job);
         running.is_some_and(|running| running.entry.is_told_early())
     }

@@ -101,7 +101,7 @@ pub(crate) enum Input {
         job: JobId,
         outcome: Result<BlobView, Failure>,
     },
-    /// The result, which is small.
+    /// What a `reduce` job came to.
     Result { job: JobId, bytes: Bytes },
     /// So much of a growing result is on disk.
     Synced { job: JobId, task: u64, len: u64 },
@@ -356,11 +356,7 @@ impl Driver {
                 return;
             }
             Input::Finished { job, outcome } => Event::Finished { job, outcome },
-            Input::Result { job, bytes } => Event::Result {
-                job,
-                bytes,
-                told: self.is_told_early(job),
-            },
+            Input::Result { job, bytes } => return self.has_result(now, job, bytes),
             Input::Synced { job, task, len } => Event::Synced { job, task, len },
             Input::Committed { group } => Event::Committed { group },
             Input::Trouble { source, why } => self.trouble(source, why),
