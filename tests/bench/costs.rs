@@ -110,18 +110,16 @@ async fn measure(times: usize) -> Costs {
         child.stop(slot).await;
     }
     let (mut merges, mut longer) = (Vec::new(), Vec::new());
+    let partial = |at: usize| partials[at % partials.len()].clone();
     for at in 0..WARM_UP + times {
-        let partial = |at: usize| partials[at % partials.len()].clone();
         let mut operands = Operand::two(partial(at), partial(at + 1));
         merges.push(child.merge(operands.clone()).await);
         operands.extend((2..2 + MORE).map(|further| Operand::new(partial(at + further), 1)));
         longer.push(child.merge(operands).await);
     }
     let mut pairs = Vec::new();
-    let calls = (0..WARM_UP + times).map(|at| {
-        let partial = |at: usize| partials[at % partials.len()].clone();
-        child.merge(Operand::two(partial(at), partial(at + 1)))
-    });
+    let calls =
+        (0..WARM_UP + times).map(|at| child.merge(Operand::two(partial(at), partial(at + 1))));
     let mut calls = futures_util::stream::iter(calls).buffer_unordered(2);
     while let Some(took) = calls.next().await {
         pairs.push(took);

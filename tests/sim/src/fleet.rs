@@ -11,8 +11,8 @@
 //! a machine took with it when it vanished.
 //!
 //! **The end against the ideal.** The end lasts from the moment that a machine
-//! has nothing to do, and the coordinator no block that was not handed out, to
-//! the last partial. In that moment so many tasks are computed on no machine
+//! has nothing to do, and the coordinator no block that was not handed out, until
+//! the root is merged. In that moment so many tasks are computed on no machine
 //! that is there (of running pieces, the part of their time that is to come). The
 //! ideal divides them among all machines by their true speeds, without a rest,
 //! though no machine can be quicker than one task is; adds one round trip,
@@ -132,7 +132,7 @@ impl Fleet {
 /// What a fleet came to.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Measured {
-    /// From the acknowledgement to the last partial, in microseconds.
+    /// From the acknowledgement until the root is merged, in microseconds.
     pub took_us: u64,
     /// Slot time that became part of the result, of the slot time that was there.
     pub used: f64,
@@ -179,11 +179,9 @@ pub fn at_best(left: f64, speed: f64, fastest: f64) -> f64 {
 
 /// How many merges it takes to come from a node to the root.
 fn merges_above(tree: Tree, node: Node) -> u64 {
-    let above = std::iter::successors(Some(node), |node| node.parent());
-    let siblings = above.map(Node::sibling);
-    let root = tree.root().map_or(0, Node::level);
-    let within = siblings.take_while(|sibling| sibling.level() < root);
-    within.filter(|sibling| tree.has(*sibling)).count() as u64
+    let above = |node: &Node| node.parent().filter(|parent| tree.has(*parent));
+    let merged = |node: &Node| above(node).map(|parent| tree.canonical(parent));
+    std::iter::successors(merged(&tree.canonical(node)), merged).count() as u64
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -370,7 +368,7 @@ impl World {
         })
     }
 
-    /// Runs until the job has its last partial.
+    /// Runs until the job's root is merged.
     pub(crate) fn run_fleet(&mut self, fleet: Fleet) -> Option<Measured> {
         let limit = BEGIN_US + LIMIT * fleet.job_s * SECOND;
         self.begin();

@@ -69,13 +69,10 @@ fn a_short_block_is_not_cut() {
     world.run_dry();
     let before = world.runs.len();
     assert!(before > 16, "unknown speed: several pieces a slot");
-    let (short, _) = world.coordinator.tree.halves(right.unwrap()).unwrap();
-    let (short, _) = world.coordinator.tree.halves(short).unwrap();
-    let (short, _) = world.coordinator.tree.halves(short).unwrap();
-    let (short, _) = world.coordinator.tree.halves(short).unwrap();
-    let (short, _) = world.coordinator.tree.halves(short).unwrap();
-    let (short, _) = world.coordinator.tree.halves(short).unwrap();
-    let (short, _) = world.coordinator.tree.halves(short).unwrap();
+    let mut short = right.unwrap();
+    for _ in 0..7 {
+        (short, _) = world.coordinator.tree.halves(short).unwrap();
+    }
     world.coordinator.grant(short);
     world.run_dry();
     assert_eq!(world.runs.len() - before, 1, "16 tasks of 10 µs");
