@@ -109,6 +109,8 @@ pub(crate) struct Ledger {
     committing: Option<u64>,
     /// When the last group was given out.
     given: Option<Micros>,
+    /// Until then nothing is written of which nobody waits for more than a receipt.
+    rests_until: Micros,
     /// What may be said once a group is durable, in order.
     held: VecDeque<Held>,
 }
@@ -130,6 +132,7 @@ impl Ledger {
             hurried: false,
             committing: None,
             given: None,
+            rests_until: Micros(0),
             held: VecDeque::new(),
         }
     }
@@ -199,10 +202,22 @@ impl Ledger {
         self.bytes -= size(&dropped);
     }
 
-    /// The job is over: of its records only this one matters.
-    /// Somebody waits for that, unless it is not `urgent`.
-    pub(crate) fn over(&mut self, view: Arc<JobView>, result: Option<Bytes>, urgent: bool) {
-        self.urgent |= urgent;
+    /// The job is over: of its records only this one matters. Somebody waits for that,
+    /// or is `told` of it before: the processor is then first of all theirs, and what
+    /// is to be written waits for once as long as it does between two groups.
+    pub(crate) fn over(
+        &mut self,
+        now: Micros,
+        view: Arc<JobView>,
+        (result, told): (Option<Bytes>, bool),
+    ) {
+        self.urgent |= !told;
+        if told {
+            let collects = self.given.filter(|_| !self.is_empty());
+            let latest = collects.map_or(now, |given| given + self.pace_us) + self.pace_us;
+            let rested = latest.min(now + self.pace_us);
+            self.rests_until = self.rests_until.max(rested);
+        }
         let added = result.as_ref().map_or(0, Bytes::len) as u64;
         let entry = self.entry(view.id);
         let dropped = std::mem::take(&mut entry.partials);
@@ -266,7 +281,7 @@ impl Ledger {
         if self.committing.is_some() || self.is_empty() {
             return None;
         }
-        let rested = self.given.map_or(Micros(0), |given| given + self.pace_us);
+        let rested = self.rests_until;
         let (due, most) = match self.lingers_until {
             Some(until) => (rested.max(until), LINGERING_MOST),
             None => (rested, FULL),
@@ -312,6 +327,7 @@ impl Ledger {
         self.number += 1;
         self.committing = Some(number);
         self.given = Some(now);
+        self.rests_until = now + self.pace_us;
         self.hold_receipts_back(number);
         let ids = next_id.map(|next| Record::Ids { next });
         let records = records

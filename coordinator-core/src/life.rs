@@ -157,7 +157,8 @@ impl Core {
         }
         let told = result.as_ref().is_some_and(|(_, told)| *told);
         let result = result.map(|(bytes, _)| bytes);
-        self.ledger.over(Arc::clone(&view), result.clone(), !told);
+        self.ledger
+            .over(now, Arc::clone(&view), (result.clone(), told));
         if let Some(bytes) = result {
             let view = Arc::clone(&view);
             let result = Output::Result { view, bytes };

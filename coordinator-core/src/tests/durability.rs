@@ -301,6 +301,27 @@ fn a_small_result_may_be_had_before_it_is_recorded_and_is_the_same_after_a_crash
 }
 
 #[test]
+fn an_author_who_is_told_goes_before_the_record() {
+    let mut rig = Rig::new();
+    for id in [1, 2] {
+        rig.submit(job(id, 0, MergeMode::Reduce));
+    }
+    rig.rest();
+    // The disk has had nothing to do for long.
+    rig.wait(1000 * MS);
+    for id in [1, 2] {
+        let bytes = Bytes::from("xy");
+        let (job, told) = (JobId(id), true);
+        rig.handle(Input::Result { job, bytes, told });
+        assert!(rig.committing.is_none());
+        rig.wait(MS);
+    }
+    // The second has not put off the first.
+    rig.commit();
+    assert!(rig.disk.stored().is_empty(), "both are over");
+}
+
+#[test]
 fn while_nothing_can_be_kept_nothing_is_handed_out() {
     let mut rig = Rig::new();
     rig.submit(job(1, 1000, MergeMode::Concat));
