@@ -297,6 +297,8 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, queue: &Receiver<Write>) {
+        // What cannot be prepared now fails when it is needed, and is dealt with then.
+        let _ = self.handle.with(|at| write::prepare(at));
         let mut next = queue.recv().ok();
         while let Some(work) = next.take() {
             match work {

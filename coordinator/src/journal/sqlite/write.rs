@@ -14,6 +14,43 @@ const KEPT_FREE_PAGES: i64 = 4096;
 /// Pages given back at once: some milliseconds in which nothing is committed.
 const PAGES_GIVEN_BACK: i64 = 2048;
 
+/// Names statements, and lists them.
+macro_rules! statements {
+    ($($name:ident: $sql:expr;)*) => {
+        $(const $name: &str = $sql;)*
+
+        /// Whatever records are written with.
+        const STATEMENTS: &[&str] = &[$($name),*];
+    };
+}
+
+statements! {
+    NEXT_JOB: "UPDATE meta SET value = ?1 WHERE key = 'next_job'";
+    SUBMITTED: "INSERT OR REPLACE INTO jobs (id, view, key) VALUES (?1, ?2, ?3)";
+    PLAN: "INSERT OR REPLACE INTO running (job, plan) VALUES (?1, ?2)";
+    USES: "INSERT OR IGNORE INTO uses (job, hash) VALUES (?1, ?2)";
+    PARTIAL: "INSERT OR REPLACE INTO partials (job, first, level, cost_us, bytes)
+              VALUES (?1, ?2, ?3, ?4, ?5)";
+    REPLACED: "DELETE FROM partials WHERE job = ?1 AND first >= ?2 AND first < ?3";
+    PREFIX: "UPDATE running SET prefix_task = ?2, prefix_len = ?3 WHERE job = ?1";
+    APPENDED: "DELETE FROM partials WHERE job = ?1 AND first < ?2";
+    OVER: "INSERT INTO jobs (id, view, ended_ms, bytes) VALUES (?1, ?2, ?3, ?4)
+           ON CONFLICT (id) DO UPDATE SET view = ?2, ended_ms = ?3, bytes = ?4";
+    NOT_RUNNING: "DELETE FROM running WHERE job = ?1";
+    NO_PARTIALS: "DELETE FROM partials WHERE job = ?1";
+    NO_USES: "DELETE FROM uses WHERE job = ?1";
+    RESULT: "INSERT OR REPLACE INTO results (job, bytes) VALUES (?1, ?2)";
+}
+
+/// Prepares what records are written with, which takes milliseconds: nobody who submits
+/// the first job or waits for its end is to wait for that too.
+pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    for sql in STATEMENTS {
+        connection.prepare_cached(sql)?;
+    }
+    Ok(())
+}
+
 /// Commits groups, all or none.
 pub(super) fn commit<'a>(
     connection: &mut Connection,
@@ -51,13 +88,11 @@ fn carry_out(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
 
 fn submitted(transaction: &Transaction<'_>, view: &JobView, plan: &Plan) -> rusqlite::Result<()> {
     let id = integer(view.id.0);
-    let sql = "INSERT OR REPLACE INTO jobs (id, view, key) VALUES (?1, ?2, ?3)";
-    let mut insert = transaction.prepare_cached(sql)?;
+    let mut insert = transaction.prepare_cached(SUBMITTED)?;
     insert.execute(params![id, json(view), plan.key])?;
-    let sql = "INSERT OR REPLACE INTO running (job, plan) VALUES (?1, ?2)";
     let plan_bytes = postcard::to_stdvec(plan).expect("a plan can be written");
     transaction
-        .prepare_cached(sql)?
+        .prepare_cached(PLAN)?
         .execute(params![id, plan_bytes])?;
     for hash in blobs_of(plan) {
         uses(transaction, id, hash)?;
@@ -66,17 +101,14 @@ fn submitted(transaction: &Transaction<'_>, view: &JobView, plan: &Plan) -> rusq
 }
 
 fn ids(transaction: &Transaction<'_>, next: JobId) -> rusqlite::Result<()> {
-    let sql = "UPDATE meta SET value = ?1 WHERE key = 'next_job'";
-    let mut update = transaction.prepare_cached(sql)?;
+    let mut update = transaction.prepare_cached(NEXT_JOB)?;
     update.execute([integer(next.0)])?;
     Ok(())
 }
 
 fn uses(transaction: &Transaction<'_>, id: i64, hash: BlobHash) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO uses (job, hash) VALUES (?1, ?2)";
-    transaction
-        .prepare_cached(sql)?
-        .execute(params![id, hash.0])?;
+    let mut insert = transaction.prepare_cached(USES)?;
+    insert.execute(params![id, hash.0])?;
     Ok(())
 }
 
@@ -90,28 +122,27 @@ fn partial(
 ) -> rusqlite::Result<()> {
     let (job, first) = (integer(job.0), integer(node.first()));
     if node.level() > 0 {
-        let sql = "DELETE FROM partials WHERE job = ?1 AND first >= ?2 AND first < ?3";
-        let mut delete = transaction.prepare_cached(sql)?;
+        let mut delete = transaction.prepare_cached(REPLACED)?;
         delete.execute([job, first, integer(end)])?;
     }
     // A single task can only take its own place.
-    let sql = "INSERT OR REPLACE INTO partials (job, first, level, cost_us, bytes)
-               VALUES (?1, ?2, ?3, ?4, ?5)";
     let cost_us = i64::try_from(cost_us).unwrap_or(i64::MAX);
-    transaction
-        .prepare_cached(sql)?
-        .execute(params![job, first, node.level(), cost_us, bytes])?;
+    transaction.prepare_cached(PARTIAL)?.execute(params![
+        job,
+        first,
+        node.level(),
+        cost_us,
+        bytes
+    ])?;
     Ok(())
 }
 
 fn prefix(transaction: &Transaction<'_>, job: JobId, task: u64, len: u64) -> rusqlite::Result<()> {
     let (job, task) = (integer(job.0), integer(task));
-    let sql = "UPDATE running SET prefix_task = ?2, prefix_len = ?3 WHERE job = ?1";
-    transaction
-        .prepare_cached(sql)?
-        .execute([job, task, integer(len)])?;
-    let sql = "DELETE FROM partials WHERE job = ?1 AND first < ?2";
-    transaction.prepare_cached(sql)?.execute([job, task])?;
+    let mut update = transaction.prepare_cached(PREFIX)?;
+    update.execute([job, task, integer(len)])?;
+    let mut delete = transaction.prepare_cached(APPENDED)?;
+    delete.execute([job, task])?;
     Ok(())
 }
 
@@ -123,26 +154,19 @@ fn over(
     let id = integer(view.id.0);
     let result = result_of(view);
     let bytes = result.map_or(0, |(_, len)| len);
-    let sql = "INSERT INTO jobs (id, view, ended_ms, bytes) VALUES (?1, ?2, ?3, ?4)
-               ON CONFLICT (id) DO UPDATE SET view = ?2, ended_ms = ?3, bytes = ?4";
-    let mut upsert = transaction.prepare_cached(sql)?;
+    let mut upsert = transaction.prepare_cached(OVER)?;
     upsert.execute(params![
         id,
         json(view),
         i64::try_from(ended_ms(view)).unwrap_or(i64::MAX),
         i64::try_from(bytes).unwrap_or(i64::MAX),
     ])?;
-    for sql in [
-        "DELETE FROM running WHERE job = ?1",
-        "DELETE FROM partials WHERE job = ?1",
-        "DELETE FROM uses WHERE job = ?1",
-    ] {
+    for sql in [NOT_RUNNING, NO_PARTIALS, NO_USES] {
         transaction.prepare_cached(sql)?.execute([id])?;
     }
     match (small, result) {
         (Some(bytes), _) => {
-            let sql = "INSERT OR REPLACE INTO results (job, bytes) VALUES (?1, ?2)";
-            let mut insert = transaction.prepare_cached(sql)?;
+            let mut insert = transaction.prepare_cached(RESULT)?;
             insert.execute(params![id, bytes])?;
         }
         (None, Some((hash, _))) => uses(transaction, id, hash)?,
@@ -172,7 +196,7 @@ pub(super) fn retain(
         for job in &dropped {
             for sql in [
                 "DELETE FROM jobs WHERE id = ?1",
-                "DELETE FROM uses WHERE job = ?1",
+                NO_USES,
                 "DELETE FROM results WHERE job = ?1",
             ] {
                 transaction.prepare_cached(sql)?.execute([integer(job.0)])?;

@@ -186,3 +186,12 @@ impl Model {
         }
     }
 }
+
+#[test]
+fn all_that_records_are_written_with_can_be_prepared() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).end();
+    let file: Arc<Path> = folder.path().join(FILE).into();
+    let connection = super::open::writable(&file, Options::default()).unwrap();
+    write::prepare(&connection).unwrap();
+}
