@@ -7,7 +7,7 @@ use manyhands_tests::http;
 use manyhands_tests::process::{Process, Signal};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Blocks of single tasks, whatever a worker's speed.
 pub(crate) const SINGLE_TASKS: [&str; 2] = ["--block-tasks", "1"];
@@ -71,6 +71,23 @@ impl Coordinator {
         let value = text.lines().find_map(|line| line.strip_prefix(name));
         let value = value.and_then(|rest| rest.trim().parse().ok());
         value.unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+    }
+
+    /// How long ago it had the result of this job, a small one, by its log: started with
+    /// `-vv`.
+    pub(crate) async fn had_result(&mut self, job: JobId) -> Duration {
+        let said = format!("has its result job={job}");
+        let line = self
+            .process
+            .line(|line| line.ends_with(&said).then_some(line));
+        let line = line.await.expect("it had a result");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let hour = Duration::from_hours(1).as_micros();
+        // It was within the last hour: 2026-11-27T21:06:09.123456Z is how lines begin.
+        let within = |from: usize, to: usize| line[from..to].parse::<f64>().expect("a time");
+        let then = (within(14, 16) * 60.0 + within(17, 26)) * 1e6;
+        let ago = (now.expect("it is past 1970").as_micros() + hour - then as u128) % hour;
+        Duration::from_micros(ago as u64)
     }
 
     /// A crash.

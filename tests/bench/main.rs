@@ -26,6 +26,8 @@ mod costs;
 mod data;
 mod durability;
 mod guests;
+#[cfg(target_os = "linux")]
+mod hot;
 mod in_process;
 mod latency;
 mod looks;

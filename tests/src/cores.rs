@@ -36,6 +36,17 @@ pub fn keep_to(cores: &[usize]) -> io::Result<()> {
     check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) })
 }
 
+/// Lets this thread run only where no other wants to.
+///
+/// # Errors
+/// None that is known.
+pub fn stand_back() -> io::Result<()> {
+    // SAFETY: all zeros are a value of this type, which is a structure of numbers.
+    let none: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: it is read and lives as long as the call.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -111,6 +111,7 @@ impl Driver {
         let job = view.id;
         self.let_go(job);
         self.app.board.over(view);
+        tracing::debug!(%job, "is over");
         // A result that could not be written is no trouble any more.
         let event = self.trouble(Trouble::Result(job), None);
         self.core.handle(now, event);
@@ -158,7 +159,10 @@ impl Driver {
 
     /// A small result, which is not recorded yet.
     pub(super) fn came_to(&mut self, view: Arc<JobView>, bytes: Bytes) {
-        if let Some(running) = self.jobs.get(&view.id) {
+        let job = view.id;
+        if let Some(running) = self.jobs.get(&job) {
+            // Before whoever waits for it has the processor.
+            tracing::debug!(%job, "has its result");
             running.entry.came_to(view, bytes);
         }
     }

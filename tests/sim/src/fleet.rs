@@ -177,11 +177,14 @@ pub fn at_best(left: f64, speed: f64, fastest: f64) -> f64 {
     (left.max(0.0) / speed).max(1.0 / fastest)
 }
 
-/// How many merges it takes to come from a node to the root.
-fn merges_above(tree: Tree, node: Node) -> u64 {
+/// What the merges from a node up to the root take a compute child that is at it
+/// already, in microseconds.
+#[must_use]
+pub fn climb_us(tree: Tree, node: Node) -> u64 {
     let above = |node: &Node| node.parent().filter(|parent| tree.has(*parent));
     let merged = |node: &Node| above(node).map(|parent| tree.canonical(parent));
-    std::iter::successors(merged(&tree.canonical(node)), merged).count() as u64
+    let merges = std::iter::successors(merged(&tree.canonical(node)), merged).count() as u64;
+    merges * (MERGE_MORE_US.0 + MERGE_MORE_US.1) / 2
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -352,8 +355,7 @@ impl World {
         let available = yard.available_us(began, result) as f64;
         // Where nobody was ever idle, all ended in the same moment.
         let (idle, ideal) = yard.idle.unwrap_or((result, 1.0));
-        let climb = yard.last.map_or(0, |(tree, node)| merges_above(tree, node));
-        let climb_us = climb * (MERGE_MORE_US.0 + MERGE_MORE_US.1) / 2;
+        let climb_us = yard.last.map_or(0, |(tree, node)| climb_us(tree, node));
         let gone = yard.machines.values().filter(|at| at.until.is_some());
         let core = self.coordinator.core.as_ref()?;
         Some(Measured {

@@ -27,7 +27,7 @@ mod world;
 
 pub use disk::Lie;
 pub use faults::Tally;
-pub use fleet::{Fleet, Measured, at_best, distinct};
+pub use fleet::{Fleet, Measured, at_best, climb_us, distinct};
 pub use setup::Setup;
 
 use rng::Rng;
