@@ -22,8 +22,9 @@ const SLICE: Duration = Duration::from_millis(30);
 /// A slice holds at most so many times the tasks of the one before.
 const GROWTH: u64 = 16;
 
-/// How often progress is told.
-const TELL: Duration = Duration::from_millis(100);
+/// How often progress is told: twice as often as a session asks for it. Each time takes the
+/// processor from a slot.
+const TELL: Duration = Duration::from_millis(500);
 
 /// The most log lines of one slot in a second; more are dropped.
 const LINES: u32 = 100;
