@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often deadlines are looked at: a time limit is exact to this.
+/// How long the other slots may go on to finish their pieces once one is overdue, and
+/// how often it is looked whether they have.
+const GRACE: Duration = Duration::from_secs(2);
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// How long the other slots may go on to finish their pieces once one is overdue.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// A child that has done nothing for so long sleeps until it is given something.
-const DOZE: Duration = Duration::from_secs(1);
+/// When the watchdog looks that sleeps for ever.
+const NEVER: u64 = u64::MAX;
 
 /// The slots' deadlines.
 pub(super) struct Watch {
@@ -22,12 +21,14 @@ pub(super) struct Watch {
     slots: Vec<Mutex<Slot>>,
     /// No new piece is begun: the child is about to end.
     draining: AtomicBool,
-    /// Whether the watchdog sleeps until a slot begins to work. A slot that begins
-    /// a piece looks at nothing else of the watchdog's.
-    asleep: AtomicBool,
+    start: Instant,
+    /// Until when the watchdog sleeps, in microseconds since `start`: the first of the
+    /// deadlines that it saw. A slot that begins a slice looks at nothing else of the
+    /// watchdog's.
+    sleeps_until: AtomicU64,
     door: Mutex<()>,
-    /// Signalled when a slot begins to work while the watchdog sleeps.
-    busy: Condvar,
+    /// Signalled when a slice begins whose deadline is before that.
+    sooner: Condvar,
     /// By slot: the last ticket that is cancelled.
     cancelled: Vec<AtomicU64>,
 }
@@ -91,9 +92,10 @@ impl Watch {
         Self {
             slots: (0..slots).map(|_| Mutex::default()).collect(),
             draining: AtomicBool::new(false),
-            asleep: AtomicBool::new(false),
+            start: Instant::now(),
+            sleeps_until: AtomicU64::new(0),
             door: Mutex::new(()),
-            busy: Condvar::new(),
+            sooner: Condvar::new(),
             cancelled: (0..slots).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -106,13 +108,6 @@ impl Watch {
             return Err(Ending);
         }
         state.working = true;
-        drop(state);
-        // After `working` is set: a watchdog that goes to sleep says so first, and
-        // then looks at all slots once more.
-        if self.asleep.load(Ordering::SeqCst) {
-            drop(self.door());
-            self.busy.notify_one();
-        }
         Ok(())
     }
 
@@ -123,8 +118,14 @@ impl Watch {
 
     /// A slot is about to call its guest.
     pub(super) fn begin_slice(&self, slice: Slice) {
-        let slot = slice.slot;
+        let (slot, deadline) = (slice.slot, self.micros(slice.deadline));
         self.slot(slot).slice = Some(slice);
+        // After it is there: a watchdog that goes to sleep says until when first, and
+        // then looks at all slots once more.
+        if deadline < self.sleeps_until.load(Ordering::SeqCst) {
+            drop(self.door());
+            self.sooner.notify_one();
+        }
     }
 
     /// The guest is back. If it was too late, its slice is reported already.
@@ -149,17 +150,8 @@ impl Watch {
     /// Waits until a slice is overdue, then until the other slots have finished
     /// their pieces, or a grace has passed. Answers the overdue slices.
     pub(super) fn until_overdue(&self) -> Vec<Slice> {
-        let mut worked = Instant::now();
         while !self.condemn(Instant::now()) {
-            if self.any_works() {
-                worked = Instant::now();
-            }
-            if worked.elapsed() < DOZE {
-                std::thread::sleep(PERIOD);
-            } else {
-                self.sleep();
-                worked = Instant::now();
-            }
+            self.sleep();
         }
         self.draining.store(true, Ordering::SeqCst);
         let end = Instant::now() + GRACE;
@@ -171,15 +163,38 @@ impl Watch {
         slices.filter(|slice| slice.condemned).collect()
     }
 
-    /// Sleeps until a slot works.
+    /// Sleeps until the first of the deadlines, or until a slice begins that has one
+    /// before that.
     fn sleep(&self) {
         let mut door = self.door();
-        self.asleep.store(true, Ordering::SeqCst);
-        while !self.any_works() {
-            let woken = self.busy.wait(door);
-            door = woken.unwrap_or_else(PoisonError::into_inner);
+        let first = self.first_deadline();
+        self.sleeps_until.store(first, Ordering::SeqCst);
+        while self.first_deadline() >= first {
+            let left = Duration::from_micros(first).saturating_sub(self.start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            let woken = self.sooner.wait_timeout(door, left);
+            door = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.asleep.store(false, Ordering::SeqCst);
+        // Awake it looks at all of them by itself.
+        self.sleeps_until.store(0, Ordering::SeqCst);
+    }
+
+    /// In microseconds since the start.
+    fn first_deadline(&self) -> u64 {
+        let each = (0..self.slots.len()).filter_map(|slot| {
+            let state = self.slot(slot);
+            let slice = state.slice.as_ref()?;
+            Some(self.micros(slice.deadline))
+        });
+        each.min().unwrap_or(NEVER)
+    }
+
+    /// When it has passed for certain.
+    fn micros(&self, moment: Instant) -> u64 {
+        let micros = moment.saturating_duration_since(self.start).as_micros();
+        u64::try_from(micros).map_or(NEVER, |micros| micros.saturating_add(1))
     }
 
     /// Condemns what is overdue; whether there is any.
@@ -192,10 +207,6 @@ impl Watch {
             }
         }
         any
-    }
-
-    fn any_works(&self) -> bool {
-        (0..self.slots.len()).any(|slot| self.slot(slot).working)
     }
 
     /// Whether a slot that is not overdue still works.
@@ -260,19 +271,46 @@ mod tests {
     }
 
     #[test]
-    fn a_watchdog_that_sleeps_is_woken_by_a_piece() {
+    fn a_watchdog_that_sleeps_is_woken_by_a_nearer_deadline() {
+        let watch = std::sync::Arc::new(Watch::new(2));
+        let watchdog = std::thread::spawn({
+            let watch = std::sync::Arc::clone(&watch);
+            move || watch.until_overdue()
+        });
+        let asleep_until = |wanted: &dyn Fn(u64) -> bool| {
+            while !wanted(watch.sleeps_until.load(Ordering::SeqCst)) {
+                std::thread::yield_now();
+            }
+        };
+        asleep_until(&|until| until == NEVER);
+        assert!(watch.begin_piece(0).is_ok() && watch.begin_piece(1).is_ok());
+        watch.begin_slice(Slice::new(0, 1, 0, 1, Duration::from_secs(3600)));
+        asleep_until(&|until| until != 0 && until != NEVER);
+        watch.begin_slice(Slice::new(1, 2, 0, 1, Duration::ZERO));
+        watch.end_piece(0);
+        let overdue = watchdog.join().unwrap();
+        assert_eq!((overdue.len(), overdue[0].slot), (1, 1));
+    }
+
+    #[test]
+    fn a_deadline_that_was_met_wakes_nobody_for_good() {
         let watch = std::sync::Arc::new(Watch::new(1));
         let watchdog = std::thread::spawn({
             let watch = std::sync::Arc::clone(&watch);
             move || watch.until_overdue()
         });
-        while !watch.asleep.load(Ordering::SeqCst) {
-            std::thread::yield_now();
+        let limit = Duration::from_millis(30);
+        for ticket in 1..=20 {
+            assert!(watch.begin_piece(0).is_ok());
+            watch.begin_slice(Slice::new(0, ticket, 0, 1, Duration::from_secs(3600)));
+            assert!(watch.end_slice(0).is_ok(), "in time");
+            watch.end_piece(0);
         }
         assert!(watch.begin_piece(0).is_ok());
-        watch.begin_slice(Slice::new(0, 1, 0, 1, Duration::ZERO));
-        assert_eq!(watchdog.join().unwrap().len(), 1);
-        assert!(!watch.asleep.load(Ordering::SeqCst));
+        watch.begin_slice(Slice::new(0, 21, 0, 1, limit));
+        let overdue = watchdog.join().unwrap();
+        assert_eq!((overdue.len(), overdue[0].ticket), (1, 21));
+        assert!(watch.end_slice(0).is_err(), "too late");
     }
 
     #[test]
