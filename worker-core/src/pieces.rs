@@ -6,7 +6,7 @@ use crate::jobs::Speed;
 use manyhands_protocol::{Node, Tree};
 
 /// A piece takes at most this, in microseconds of slot time …
-const LONGEST_US: f64 = 150_000.0;
+const LONGEST_US: f64 = 500_000.0;
 /// … and is not cut below this to please idle slots: a fresh instance and a
 /// merge have to be worth it.
 const SHORTEST_US: f64 = 300.0;
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn size_follows_time_and_shrinks_at_the_end() {
-        assert_eq!(load(10, 1 << 20, 1e9).tasks(), 15_000, "150 ms");
+        assert_eq!(load(10, 1 << 20, 1e9).tasks(), 50_000, "half a second");
         assert_eq!(load(10, 1 << 20, 80_000.0).tasks(), 1_000, "an eighth");
         assert_eq!(load(10, 1 << 20, 100.0).tasks(), 30, "no less than 0.3 ms");
         assert_eq!(load(10_000_000, 64, 1e9).tasks(), 1);
