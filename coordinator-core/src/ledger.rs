@@ -213,9 +213,12 @@ impl Ledger {
     ) {
         self.urgent |= !told;
         if told {
-            let collects = self.given.filter(|_| !self.is_empty());
-            let latest = collects.map_or(now, |given| given + self.pace_us) + self.pace_us;
-            let rested = latest.min(now + self.pace_us);
+            let rested = now + self.pace_us;
+            // What collects already is put off once, however many are told.
+            let rested = match self.given {
+                Some(given) if !self.is_empty() => rested.min(given + 2 * self.pace_us),
+                _ => rested,
+            };
             self.rests_until = self.rests_until.max(rested);
         }
         let added = result.as_ref().map_or(0, Bytes::len) as u64;
@@ -281,10 +284,9 @@ impl Ledger {
         if self.committing.is_some() || self.is_empty() {
             return None;
         }
-        let rested = self.rests_until;
         let (due, most) = match self.lingers_until {
-            Some(until) => (rested.max(until), LINGERING_MOST),
-            None => (rested, FULL),
+            Some(until) => (self.rests_until.max(until), LINGERING_MOST),
+            None => (self.rests_until, FULL),
         };
         let now = self.urgent || self.bytes >= most || self.retained >= RETAINED_MOST;
         Some(if now { Micros(0) } else { due })
