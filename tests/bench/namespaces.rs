@@ -270,7 +270,7 @@ async fn work(
         used: used as f64 / 1e3 / notes.available(&job).as_secs_f64(),
         end: notes.end(&job, way).expect("somebody was first"),
         connect_ms,
-        told: told - ended,
+        told: told.saturating_sub(ended),
     }
 }
 
