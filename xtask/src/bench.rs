@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 3)]
     rounds: u32,
 
-    /// Multiplies the work of the jobs that are compared; 35 makes each take 30 s
+    /// Multiplies the work of the jobs that are compared; 40 makes each take 30 s
     /// and more
     #[arg(long, default_value_t = 1)]
     scale: u32,
