@@ -13,6 +13,8 @@ use std::time::Duration;
 struct Compared {
     name: &'static str,
     job: Job,
+    /// A moment's work of the same module.
+    small: Job,
     /// Its own code, compiled natively.
     native: fn(&Job, u16) -> (Duration, Vec<u8>),
 }
@@ -30,6 +32,7 @@ pub(crate) async fn jobs(plan: &Plan, table: &mut Table) {
                 "pi",
                 json!({ "samples": samples, "samples_per_task": 100_000, "seed": 1 }),
             ),
+            small: Job::new("pi", json!({ "samples": 1_000_000 })),
             native: native::run::<pi::Pi>,
         },
         Compared {
@@ -38,11 +41,13 @@ pub(crate) async fn jobs(plan: &Plan, table: &mut Table) {
                 "mandelbrot",
                 json!({ "width": size, "height": size, "iterations": iterations, "samples": 1 }),
             ),
+            small: Job::new("mandelbrot", json!({ "width": 16, "height": 16 })),
             native: native::run::<mandelbrot::Mandelbrot>,
         },
         Compared {
             name: "nqueens",
             job: Job::new("nqueens", json!({ "n": queens })),
+            small: Job::new("nqueens", json!({ "n": 6 })),
             native: native::run::<nqueens::Queens>,
         },
     ] {
@@ -51,7 +56,12 @@ pub(crate) async fn jobs(plan: &Plan, table: &mut Table) {
 }
 
 async fn compare(compared: &Compared, plan: &Plan, table: &mut Table) {
-    let Compared { name, job, native } = compared;
+    let Compared {
+        name,
+        job,
+        small,
+        native,
+    } = compared;
     let threads = threads();
     let expected = in_process::run(job, threads).1;
     let (mut rust, mut alone, mut worker) = (Vec::new(), Vec::new(), Vec::new());
@@ -66,7 +76,7 @@ async fn compare(compared: &Compared, plan: &Plan, table: &mut Table) {
         for one_process in [true, false, false, true] {
             match one_process {
                 true => by_itself += in_process::run(job, threads).0,
-                false => by_worker += through_worker(job, threads, &expected).await,
+                false => by_worker += through_worker(Some(small), job, threads, &expected).await,
             }
         }
         alone.push(by_itself / 2);
@@ -95,11 +105,19 @@ async fn compare(compared: &Compared, plan: &Plan, table: &mut Table) {
     table.add(Row::ratio("compare", what, &tab, &bare).at_most(1.15));
 }
 
-/// A warm native worker's time from the submission to the result, as the
-/// coordinator measures it.
-pub(crate) async fn through_worker(job: &Job, threads: u16, expected: &[u8]) -> Duration {
+/// A native worker's time from the submission to the result, as the coordinator
+/// measures it. After a job `before`, it is a worker that has the module.
+pub(crate) async fn through_worker(
+    before: Option<&Job>,
+    job: &Job,
+    threads: u16,
+    expected: &[u8],
+) -> Duration {
     let cluster = Cluster::start().await;
     let _worker = cluster.worker("bench", threads).await;
+    if let Some(before) = before {
+        cluster.run(before, &[]).outcome().await;
+    }
     outcome(&cluster, job, expected).await
 }
 

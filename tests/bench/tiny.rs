@@ -37,7 +37,7 @@ async fn many(plan: &Plan, table: &mut Table) {
         let start = Instant::now();
         in_process::run(&job, threads);
         let here = start.elapsed().as_secs_f64();
-        let native = compare::through_worker(&job, threads, &expected).await;
+        let native = compare::through_worker(None, &job, threads, &expected).await;
         alone.push(here);
         over.push(native.as_secs_f64() - here);
     }
