@@ -8,7 +8,7 @@ use crate::outputs::Output;
 use bytes::Bytes;
 use manyhands_protocol::api::JobState;
 use manyhands_protocol::message::ToWorker;
-use manyhands_protocol::{JobId, MergeMode, Node, WorkerId, codec};
+use manyhands_protocol::{JobId, Node, WorkerId, codec};
 use manyhands_scheduler::{Action, Event, Micros};
 
 impl Core {
@@ -100,8 +100,9 @@ impl Core {
         }
     }
 
-    /// Records a partial that became part of the result, if it is worth it; whether
-    /// it may wait for its sibling, as far as its worker is concerned.
+    /// Records a partial that became part of the result, and says whether it is worth
+    /// that. It `may_wait` for its sibling or the result's file, as far as its worker is
+    /// concerned.
     pub(crate) fn record(
         &mut self,
         now: Micros,
@@ -120,14 +121,9 @@ impl Core {
         self.counts.recorded += 1;
         let tree = entry.tree;
         let (node, tasks) = (tree.canonical(node), tree.range(node));
-        let reduces = entry.plan.header.merge == MergeMode::Reduce;
-        let may_merge = reduces && may_wait && !self.draining;
-        self.ledger.partial(
-            now,
-            (job, node, tasks),
-            (bytes.clone(), *cost_us),
-            may_merge,
-        );
+        let may_wait = may_wait && !self.draining;
+        self.ledger
+            .partial(now, (job, node, tasks), (bytes.clone(), *cost_us), may_wait);
         true
     }
 

@@ -39,7 +39,7 @@ pub struct Config {
     pub keep_us: u64,
     /// Two partials of at least so many bytes together are merged by a worker,
     /// not beside the coordinator, and one of half as many waits some seconds for
-    /// its sibling before it is written.
+    /// its sibling, or to be in the result's file, before it is recorded.
     pub lease_merges_from: u64,
 }
 

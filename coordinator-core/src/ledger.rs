@@ -14,8 +14,9 @@ use std::sync::Arc;
 /// A group with so many bytes does not wait for more.
 const FULL: u64 = 8 << 20;
 
-/// Large partials wait so long, in microseconds, for their sibling to be merged
-/// with them: then only what they come to is written.
+/// Large partials wait so long, in microseconds, for what makes a record of them
+/// needless: a merge with their sibling, of which only the outcome is written, or
+/// the result's file, which has them once it is synced.
 const LINGER_US: u64 = 5_000_000;
 
 /// So long after they came they are written though they are being merged.
@@ -48,7 +49,7 @@ struct Kept {
     cost_us: u64,
     /// Bytes that workers keep until it is written: its own, and of what it replaced.
     retained: u64,
-    /// Until then it waits for its sibling, whatever else is written meanwhile.
+    /// Until then it waits to be replaced, whatever else is written meanwhile.
     lingers: Micros,
     /// Until then it may be left for a later group while it is being merged.
     patience: Micros,
@@ -117,7 +118,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Two groups of partials begin at least `pace_us` apart; those of `large`
-    /// bytes wait for their siblings.
+    /// bytes wait to be replaced.
     pub(crate) fn new(pace_us: u64, large: u64) -> Self {
         Self {
             pace_us,
@@ -152,16 +153,16 @@ impl Ledger {
     }
 
     /// Records a partial in the place of what lies under its node. One that is
-    /// large waits for its sibling if it `may_merge` with that.
+    /// large waits, if it `may_wait`, for its sibling or the result's file.
     pub(crate) fn partial(
         &mut self,
         now: Micros,
         (job, node, tasks): (JobId, Node, Range<u64>),
         (bytes, cost_us): (Bytes, u64),
-        may_merge: bool,
+        may_wait: bool,
     ) {
         let (mut lingers, mut patience) = (now, now);
-        if may_merge && bytes.len() as u64 >= self.large {
+        if may_wait && bytes.len() as u64 >= self.large {
             (lingers, patience) = (now + LINGER_US, now + MERGED_US);
             if self.entries.is_empty() {
                 self.lingers_until = Some(lingers);
@@ -292,8 +293,8 @@ impl Ledger {
         Some(if now { Micros(0) } else { due })
     }
 
-    /// The next group, if it is time for one. Large partials that have not waited for
-    /// their siblings or are being merged, as `merging` tells, are left for a later one.
+    /// The next group, if it is time for one. Large partials that have not waited long
+    /// enough or are being merged, as `merging` tells, are left for a later one.
     pub(crate) fn give(
         &mut self,
         now: Micros,

@@ -63,7 +63,7 @@ fn recorded(data: &Path, job: &JobView) -> u64 {
 }
 
 /// Tasks that a worker has handed in, as it says when it leaves.
-async fn leave(mut worker: Process) -> u64 {
+pub(crate) async fn leave(mut worker: Process) -> u64 {
     worker.signal(Signal::INT).unwrap();
     let status = worker.wait().await.unwrap();
     let printed = worker.printed();
