@@ -13,8 +13,6 @@ use std::time::Duration;
 struct Compared {
     name: &'static str,
     job: Job,
-    /// A moment's work of the same module.
-    small: Job,
     /// Its own code, compiled natively.
     native: fn(&Job, u16) -> (Duration, Vec<u8>),
 }
@@ -32,7 +30,6 @@ pub(crate) async fn jobs(plan: &Plan, table: &mut Table) {
                 "pi",
                 json!({ "samples": samples, "samples_per_task": 100_000, "seed": 1 }),
             ),
-            small: Job::new("pi", json!({ "samples": 1_000_000 })),
             native: native::run::<pi::Pi>,
         },
         Compared {
@@ -41,13 +38,11 @@ pub(crate) async fn jobs(plan: &Plan, table: &mut Table) {
                 "mandelbrot",
                 json!({ "width": size, "height": size, "iterations": iterations, "samples": 1 }),
             ),
-            small: Job::new("mandelbrot", json!({ "width": 16, "height": 16 })),
             native: native::run::<mandelbrot::Mandelbrot>,
         },
         Compared {
             name: "nqueens",
             job: Job::new("nqueens", json!({ "n": queens })),
-            small: Job::new("nqueens", json!({ "n": 6 })),
             native: native::run::<nqueens::Queens>,
         },
     ] {
@@ -56,13 +51,9 @@ pub(crate) async fn jobs(plan: &Plan, table: &mut Table) {
 }
 
 async fn compare(compared: &Compared, plan: &Plan, table: &mut Table) {
-    let Compared {
-        name,
-        job,
-        small,
-        native,
-    } = compared;
+    let Compared { name, job, native } = compared;
     let threads = threads();
+    let moment = job.moment();
     let expected = in_process::run(job, threads).1;
     let (mut rust, mut alone, mut worker) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bare, mut tab) = (Vec::new(), Vec::new());
@@ -76,7 +67,7 @@ async fn compare(compared: &Compared, plan: &Plan, table: &mut Table) {
         for one_process in [true, false, false, true] {
             match one_process {
                 true => by_itself += in_process::run(job, threads).0,
-                false => by_worker += through_worker(Some(small), job, threads, &expected).await,
+                false => by_worker += through_worker(Some(&moment), job, threads, &expected).await,
             }
         }
         alone.push(by_itself / 2);

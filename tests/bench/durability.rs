@@ -57,7 +57,7 @@ async fn once(job: &Job, durable: bool, cache: &Path) -> Duration {
     let wasm = std::fs::read(job.module()).expect("the guest is built");
     let mut time = Duration::ZERO;
     // The first one, a short one, is there for the module's sake.
-    for params in [short(job), job.params.clone()] {
+    for params in [job.moment().params, job.params.clone()] {
         let submitted = coordinator.submit(wasm.clone(), params).await;
         let over = coordinator.over(submitted.id).await;
         assert!(
@@ -69,12 +69,4 @@ async fn once(job: &Job, durable: bool, cache: &Path) -> Duration {
     }
     coordinator.kill().await;
     time
-}
-
-/// A fraction of a second of the same.
-fn short(job: &Job) -> serde_json::Value {
-    match job.guest {
-        "pi" => json!({ "samples": 10_000_000, "samples_per_task": 100_000, "seed": 1 }),
-        _ => json!({ "width": 128, "height": 128, "iterations": 100, "samples": 1 }),
-    }
 }

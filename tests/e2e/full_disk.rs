@@ -2,8 +2,7 @@
 //! says so, hands nothing out that it could not keep, and goes on when there is
 //! space again, with nothing lost.
 
-use crate::kills::leave;
-use manyhands_tests::cluster::{Cluster, Setup};
+use manyhands_tests::cluster::{self, Cluster, Setup};
 use manyhands_tests::jobs::Job;
 use manyhands_tests::tiny_disk::{self, Filler};
 use std::path::PathBuf;
@@ -101,7 +100,7 @@ async fn and_the_coordinator_killed() {
     outcome.assert_bytes(&job.expected(), "after a kill on a full disk");
     // What was done before the disk was full is not done again: it was recorded, or
     // the worker has it still.
-    let (tasks, handed_in) = (outcome.job.tasks, leave(worker).await);
+    let (tasks, handed_in) = (outcome.job.tasks, cluster::handed_in(worker).await);
     assert!(
         handed_in <= tasks + done / 10,
         "{handed_in} handed in for {tasks}, of which {done} were done"

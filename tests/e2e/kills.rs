@@ -4,7 +4,7 @@
 
 use manyhands_protocol::api::JobView;
 use manyhands_tests::browser::{Browser, Engine};
-use manyhands_tests::cluster::{Cluster, PATIENCE};
+use manyhands_tests::cluster::{self, Cluster, PATIENCE};
 use manyhands_tests::jobs::Job;
 use manyhands_tests::process::{Process, Signal};
 use manyhands_tests::processes;
@@ -62,20 +62,6 @@ fn recorded(data: &Path, job: &JobView) -> u64 {
     u64::try_from(prefix + tasks).unwrap()
 }
 
-/// Tasks that a worker has handed in, as it says when it leaves.
-pub(crate) async fn leave(mut worker: Process) -> u64 {
-    worker.signal(Signal::INT).unwrap();
-    let status = worker.wait().await.unwrap();
-    let printed = worker.printed();
-    assert!(status.success(), "{status}: {printed}");
-    let thanks = printed
-        .lines()
-        .find_map(|line| line.strip_prefix("thank you: "));
-    let digits = thanks.expect("a farewell").split(" task").next().unwrap();
-    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
-    digits.parse().unwrap()
-}
-
 /// Kills the coordinator ten times while two native workers and a tab compute.
 async fn ten_kills(job: Job, seed: u64) {
     let mut random = Random::new(seed);
@@ -106,7 +92,7 @@ async fn ten_kills(job: Job, seed: u64) {
     let by_tab = by_tab.await.unwrap().as_f64().unwrap_or_default() as u64;
     let mut handed_in = by_tab;
     for worker in workers {
-        handed_in += leave(worker).await;
+        handed_in += cluster::handed_in(worker).await;
     }
     println!(
         "{}: {tasks} tasks, {handed_in} handed in, {on_the_way} not recorded at kills, {} ms",

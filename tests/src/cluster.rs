@@ -115,10 +115,8 @@ impl Cluster {
     /// Ends workers, then the coordinator, all in order: each exits with 0, and
     /// nothing that they started is left.
     pub async fn end(mut self, workers: impl IntoIterator<Item = Process>) {
-        for mut worker in workers {
-            worker.signal(Signal::INT).unwrap();
-            let status = worker.wait().await.unwrap();
-            assert_eq!(status.code(), Some(0), "{}", worker.printed());
+        for worker in workers {
+            leave(worker).await;
         }
         self.terminate().await;
         self.assert_no_orphans().await;
@@ -315,6 +313,29 @@ impl Running {
         let status = self.process.wait().await.unwrap();
         (status.code(), self.process.printed())
     }
+}
+
+/// Has a worker leave in order; what it printed.
+async fn leave(mut worker: Process) -> String {
+    worker.signal(Signal::INT).unwrap();
+    let status = worker.wait().await.unwrap();
+    let printed = worker.printed();
+    assert_eq!(status.code(), Some(0), "{printed}");
+    printed
+}
+
+/// Has a worker leave in order; the tasks that it has handed in, as it says then.
+///
+/// # Panics
+/// When it leaves in another way, or without a word.
+pub async fn handed_in(worker: Process) -> u64 {
+    let printed = leave(worker).await;
+    let thanks = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("thank you: "));
+    let digits = thanks.expect("a farewell").split(" task").next().unwrap();
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
 }
 
 /// The one JSON object among what was printed on both streams.

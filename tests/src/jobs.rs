@@ -70,6 +70,23 @@ impl Job {
         }
     }
 
+    /// A moment's work of the same module, which whoever has done it is warm for.
+    ///
+    /// # Panics
+    /// For a guest that nothing is known of.
+    #[must_use]
+    pub fn moment(&self) -> Self {
+        let params = match self.guest {
+            "pi" => json!({ "samples": 10_000_000, "samples_per_task": 100_000, "seed": 1 }),
+            "mandelbrot" => {
+                json!({ "width": 128, "height": 128, "iterations": 100, "samples": 1 })
+            }
+            "nqueens" => json!({ "n": 6 }),
+            other => panic!("what is a moment's work of {other}?"),
+        };
+        Self::new(self.guest, params)
+    }
+
     /// The module's file.
     pub fn module(&self) -> PathBuf {
         files::guest(self.guest)

@@ -229,14 +229,6 @@ fn what_is_large_and_soon_in_the_results_file_is_not_recorded_besides() {
     rig.submit(job(1, 1000, MergeMode::Concat));
     let worker = rig.worker();
     let grants = rig.grants(worker);
-    let receipts = |rig: &mut Rig| {
-        let frames = rig.frames(worker).into_iter();
-        let accepted = frames.filter_map(|frame| match frame {
-            ToWorker::Accepted { lease, .. } => Some(lease),
-            _ => None,
-        });
-        accepted.collect::<Vec<_>>()
-    };
     let [first, second] = [0, 1].map(|at| grants[at].names());
     rig.hands_in(worker, second, &large, WORTH);
     rig.wait(4_999 * MS);
@@ -245,7 +237,7 @@ fn what_is_large_and_soon_in_the_results_file_is_not_recorded_besides() {
     rig.wait(MS);
     // The second has waited long enough, wherever it is by now; the first goes on waiting.
     rig.commit();
-    assert_eq!(receipts(&mut rig), [second.0]);
+    assert_eq!(rig.receipts(worker), [second.0]);
     rig.wait(500 * MS);
     assert!(rig.committing.is_none(), "the file has it soon");
     rig.handle(Input::Synced {
@@ -254,7 +246,7 @@ fn what_is_large_and_soon_in_the_results_file_is_not_recorded_besides() {
         len: 4000,
     });
     rig.commit();
-    assert_eq!(receipts(&mut rig), [first.0]);
+    assert_eq!(rig.receipts(worker), [first.0]);
     assert_eq!(rig.core.counts().journaled_bytes, 2000);
     let stored = &rig.disk.stored()[0];
     assert_eq!((stored.prefix, stored.partials.len()), ((2, 4000), 0));

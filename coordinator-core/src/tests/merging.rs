@@ -221,13 +221,6 @@ fn granted(frame: ToWorker) -> Option<(LeaseId, Node)> {
     }
 }
 
-fn accepted(frame: ToWorker) -> Option<LeaseId> {
-    match frame {
-        ToWorker::Accepted { lease, .. } => Some(lease),
-        _ => None,
-    }
-}
-
 /// The first task of a lease, which is handed in without its sibling.
 fn alone((lease, node): (LeaseId, Node)) -> (LeaseId, Node) {
     assert!(node.level() > 0, "{node} is no task");
@@ -250,8 +243,7 @@ fn what_is_large_waits_for_its_sibling_before_it_is_written() {
     rig.commit();
     assert_eq!(rig.core.counts().journaled_bytes, 2000);
     // Both blocks and the merge.
-    let told = rig.frames(worker).into_iter().filter_map(accepted);
-    assert_eq!(told.count(), 3);
+    assert_eq!(rig.receipts(worker).len(), 3);
 }
 
 #[test]
@@ -270,22 +262,20 @@ fn what_is_being_merged_is_left_for_a_later_group() {
     // The third has waited long enough for its sibling, and goes alone.
     rig.commit();
     assert_eq!(rig.core.counts().journaled_bytes, 2000);
-    let told = |rig: &mut Rig| rig.frames(worker).into_iter().filter_map(accepted);
-    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [third.0]);
+    assert_eq!(rig.receipts(worker), [third.0]);
     rig.hands_in(worker, merge, &large, 7);
-    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [merge.0]);
+    assert_eq!(rig.receipts(worker), [merge.0]);
     rig.wait(5_000 * MS);
     rig.commit();
     assert_eq!(rig.core.counts().journaled_bytes, 4000);
     let halves = [grants[0].names().0, grants[1].names().0];
-    assert_eq!(told(&mut rig).collect::<Vec<_>>(), halves);
+    assert_eq!(rig.receipts(worker), halves);
 }
 
 #[test]
 fn each_waits_for_its_own_sibling_only() {
     let large = vec![1; 2000];
     let (mut rig, worker, grants) = busy(1000);
-    let told = |rig: &mut Rig| rig.frames(worker).into_iter().filter_map(accepted);
     rig.hands_in(worker, grants[0].names(), &large, WORTH);
     let third = rig.frames(worker).into_iter().find_map(granted);
     let third = alone(third.expect("one more"));
@@ -294,18 +284,18 @@ fn each_waits_for_its_own_sibling_only() {
     // The first alone has waited long enough, and what is small takes none along.
     rig.wait(2_000 * MS);
     rig.commit();
-    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [grants[0].names().0]);
+    assert_eq!(rig.receipts(worker), [grants[0].names().0]);
     rig.wait(1_000 * MS);
     rig.hands_in(worker, grants[1].names(), b"small", WORTH);
     rig.commit();
     assert_eq!(rig.core.counts().journaled_bytes, 2005);
-    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [grants[1].names().0]);
+    assert_eq!(rig.receipts(worker), [grants[1].names().0]);
     rig.wait(1_999 * MS);
     assert!(rig.committing.is_none(), "it has waited long enough");
     rig.wait(MS);
     rig.commit();
     assert_eq!(rig.core.counts().journaled_bytes, 4005);
-    assert_eq!(told(&mut rig).collect::<Vec<_>>(), [third.0]);
+    assert_eq!(rig.receipts(worker), [third.0]);
 }
 
 #[test]

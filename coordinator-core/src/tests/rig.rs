@@ -249,6 +249,16 @@ impl Rig {
         frames
     }
 
+    /// The leases among a worker's frames of which a partial is accepted.
+    pub(super) fn receipts(&mut self, to: ConnectionId) -> Vec<LeaseId> {
+        let frames = self.frames(to).into_iter();
+        let receipts = frames.filter_map(|frame| match frame {
+            ToWorker::Accepted { lease, .. } => Some(lease),
+            _ => None,
+        });
+        receipts.collect()
+    }
+
     /// The grants among a worker's frames.
     pub(super) fn grants(&mut self, to: ConnectionId) -> Vec<Grant> {
         let frames = self.frames(to).into_iter();
